@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# make            build/colofs, build/colofsctl, the mount helpers      V=1 shows commands, WERROR=1 is strict
+# make check      everything that can be checked; last line "N passed, N failed, N skipped"
+# make demo       the whole story in a minute          make bench    the tables of README.md
+# make install    PREFIX (/usr), DESTDIR               make format   clang-format over all sources
+# As root on Debian 12 check, demo and bench install by themselves what is missing.
+PREFIX ?= /usr
+DESTDIR ?=
+BUILD ?= build
+VERSION := 0.1.0
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PKGS := fuse3 liburing openssl libxxhash
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wformat=2 -Wimplicit-fallthrough -Wstrict-prototypes \
+	-Wmissing-prototypes -Wpointer-arith -Wvla
+HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection=full \
+	-fno-delete-null-pointer-checks -fno-strict-overflow -fno-strict-aliasing -fPIE
+LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,nodlopen,--as-needed
+ifneq ($(WERROR),)
+WARN += -Werror
+endif
+# Recursive on purpose: pkg-config may be installed by tests/deps before the sub-make builds.
+ALL_CFLAGS = -std=gnu11 $(WARN) $(HARDEN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCOLOFS_VERSION='"$(VERSION)"' \
+	$(shell pkg-config --cflags $(PKGS)) $(CFLAGS) $(EXTRA_CFLAGS)
+LIBS = $(shell pkg-config --libs $(PKGS)) -lpthread
+
+# The shell is what makes system calls; the rest of repl/ is the core and makes none.
+SHELL_SRC := $(wildcard repl/net*.c repl/tls*.c repl/store*.c repl/ring*.c repl/shell*.c)
+CORE := $(filter-out $(SHELL_SRC), $(wildcard repl/*.c))
+CTL := $(filter-out ctl/colofsctl%.c, $(wildcard ctl/*.c))
+FS := $(wildcard fs/*.c)
+TOOL := $(wildcard ctl/colofsctl*.c)
+HELPERS := $(wildcard fs/mount.fuse.colofs fs/umount.fuse.colofs)
+MAN := $(wildcard ctl/*.8 fs/*.8)
+SIM := $(wildcard tests/sim/*.c)
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
+TESTTOOLS := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/*.c))
+Q = $(if $(V),,@)
+
+all: $(BUILD)/colofs $(BUILD)/colofsctl $(addprefix $(BUILD)/,$(notdir $(HELPERS)))
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  CC $<")
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+LINK = @$(if $(V),,echo "  LD $@";) mkdir -p $(@D); $(if $(V),set -x;) \
+	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+
+$(BUILD)/colofs: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(CORE) $(SHELL_SRC) $(FS))
+	$(LINK)
+$(BUILD)/colofsctl: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(TOOL))
+	$(LINK)
+$(BUILD)/%.fuse.colofs: fs/%.fuse.colofs
+	$(Q)install -m 755 $< $@
+
+# Tests take from the archive what they need: a test's own stub wins over the real function.
+$(BUILD)/all.a: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(CORE) $(SHELL_SRC))
+	@rm -f $@; ar rcs $@ $^
+$(UNIT): $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/all.a
+	$(LINK)
+# The simulator has its own objects of the core: with the faults of repl/mutant.h in them, asleep.
+$(BUILD)/simulator/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@$(if $(V),,echo "  CC $< (simulator)")
+	$(Q)$(CC) $(ALL_CFLAGS) -DCOLOFS_MUTANTS -MMD -MP -c -o $@ $<
+$(BUILD)/sim: $(patsubst %.c,$(BUILD)/simulator/%.o,$(SIM) $(CTL) $(CORE))
+	$(LINK)
+$(TESTTOOLS): $(BUILD)/%: $(BUILD)/tests/%.o
+	$(LINK)
+.SECONDARY: # keep the objects of tests
+
+tests: all $(UNIT) $(TESTTOOLS) $(if $(SIM),$(BUILD)/sim)
+
+deps:
+	@tests/deps
+
+check: deps
+	@$(MAKE) --no-print-directory WERROR=1 BUILD=$(BUILD) tests
+	@BUILD=$(abspath $(BUILD)) tests/run $(TESTS)
+
+demo: deps
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) all
+	@BUILD=$(abspath $(BUILD)) tests/demo.sh
+
+bench: deps
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) tests
+	@BUILD=$(abspath $(BUILD)) tests/bench.sh
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)/sbin $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 755 $(BUILD)/colofs $(BUILD)/colofsctl $(DESTDIR)$(PREFIX)/sbin
+	install -m 755 $(addprefix $(BUILD)/,$(notdir $(HELPERS))) $(DESTDIR)/sbin
+	install -m 644 $(MAN) $(DESTDIR)$(PREFIX)/share/man/man8
+
+format:
+	clang-format -i $(wildcard ctl/*.[ch] repl/*.[ch] fs/*.[ch] tests/*.c tests/*/*.[ch])
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.PHONY: all tests deps check demo bench install format clean

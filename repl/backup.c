@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The peer's frames on a backup. Data goes into the journal's open batch as it
+ * arrives, and into the maps of the epoch being received; COMMIT makes the
+ * journal durable, and only then the epoch visible. Frames of an image that
+ * was never consistent go straight to its file instead (direct.c).
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "core.h"
+#include "mutant.h"
+#include "sum.h"
+
+static uint64_t min64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* ---- sessions ---- */
+
+void backup_session(struct node *n, struct plink *l)
+{
+	n->granted = n->received = n->last_seq = 0;
+	n->refused_epoch = 0;
+	n->lost_bytes = 0;
+	epoch_free(n->cur_ep);
+	epoch_reset_views(n);
+	n->cur_ep = epoch_new(l->welcome.epoch, l->session);
+	if (!n->cur_ep)
+		node_fail(n, "out of memory");
+}
+
+/* The unfinished epoch is dropped: its records are void, since no commit record will name them. */
+static void drop_current(struct node *n)
+{
+	if (!n->cur_ep)
+		return;
+	n->lost_bytes += n->cur_ep->bytes;
+	n->tail_wanted |= n->cur_ep->first.lsn != 0;
+	epoch_free(n->cur_ep);
+	n->cur_ep = NULL;
+	epoch_reset_views(n);
+}
+
+void backup_link_down(struct node *n)
+{
+	if (n->cur_ep && !n->com_ep && n->journal.open)
+		journal_push(&n->journal);
+	drop_current(n);
+	n->refused_epoch = 0;
+	direct_link_down(n);
+}
+
+static void refuse_epoch(struct node *n, uint64_t epoch, int error)
+{
+	struct frame f = { .type = FRAME_REFUSED, .epoch = epoch, .off = (uint64_t)error };
+
+	node_error(n, "epoch %" PRIu64 " refused: %s", epoch,
+	           error == ENOSPC ? "the journal is full and nothing is left to destage (ENOSPC)" : strerror(error));
+	if (error == ENOSPC)
+		n->counters.journal_refusals_total++;
+	n->counters.commit_errors_total++;
+	if (n->live >= 0)
+		link_send(n, n->live, &f, NULL, 0);
+}
+
+/* ---- payloads ---- */
+
+int backup_payload(struct node *n, struct plink *l)
+{
+	struct frame *f = &l->frame;
+	struct image *img = node_image_by_id(n, f->image);
+	void *payload;
+
+	l->journaled = false;
+	l->payload = NULL;
+	if (f->epoch == n->refused_epoch || n->failed)
+		return 0; /* thrown away */
+	if (!img)
+		return -EPROTO;
+	if (n->received + frame_cost(f) > n->granted)
+		return -ENOBUFS;
+	if (img->direct) {
+		l->owned = aligned_alloc(BLOCK, (f->payload_len + BLOCK - 1) / BLOCK * BLOCK);
+		l->payload = l->owned;
+		return l->owned ? 0 : -ENOMEM;
+	}
+	int err = journal_get(&n->journal, l->session, f->epoch, 0, f->payload_len, &payload, &l->pos);
+
+	if (err == -EAGAIN)
+		return -ENOBUFS;
+	if (err) {
+		node_fail(n, "the journal cannot be written: %s", strerror(-err));
+		return 0;
+	}
+	l->journaled = true;
+	l->payload = payload;
+	return 0;
+}
+
+/* ---- records ---- */
+
+static void note_first(struct node *n, struct epoch *e)
+{
+	if (!e->first.lsn)
+		e->first = journal_mark(&n->journal);
+}
+
+static void note_record(struct epoch *e, const struct record *r)
+{
+	if (!e->jcount)
+		e->jfirst = r->seq;
+	e->jlast = r->seq;
+	e->jcount++;
+	e->jchain = sum_chain(e->jchain, r->sum ^ r->seq);
+}
+
+/* A frame as a record: into the journal and into the maps. */
+static int journal_frame(struct node *n, struct plink *l, uint8_t type)
+{
+	struct frame *f = &l->frame;
+	struct record r = { .type = type, .flags = f->flags, .payload_len = f->payload_len, .image = f->image,
+		.off = f->off, .len = f->len, .seq = f->seq, .sum = f->sum };
+	uint64_t pos = l->pos;
+
+	if (!l->journaled) {
+		void *payload;
+		int err = journal_get(&n->journal, l->session, f->epoch, 0, f->payload_len, &payload, &pos);
+
+		if (err == -EAGAIN)
+			return -ENOBUFS;
+		if (err) {
+			node_fail(n, "the journal cannot be written: %s", strerror(-err));
+			return 0;
+		}
+		memcpy(payload, l->payload, f->payload_len);
+	}
+	l->journaled = false;
+	note_first(n, n->cur_ep);
+	journal_put(&n->journal, &r);
+	note_record(n->cur_ep, &r);
+	int err = record_apply(n, n->cur_ep, &r, pos, l->payload);
+
+	if (err == -ENOSPC || err == -ENOMEM) { /* the arena is full: a full journal */
+		refuse_epoch(n, f->epoch, ENOSPC);
+		n->refused_epoch = f->epoch;
+		drop_current(n);
+		return 0;
+	}
+	return err;
+}
+
+static void hash_answer(struct node *n, uint64_t session, uint64_t seq, bool equal)
+{
+	struct frame f = { .type = FRAME_HASHR, .off = seq, .len = equal };
+
+	if (n->live >= 0 && n->session == session)
+		link_send(n, n->live, &f, NULL, 0);
+}
+
+static void hash_read(void *owner, int error)
+{
+	struct hash_job *h = owner;
+
+	hash_answer(h->node, h->session, h->seq, !error && hash_equal(h));
+	h->node->hash_jobs--;
+	free(h);
+}
+
+/* The query is answered for the uncommitted view at this place in the stream. */
+static int hash_query(struct node *n, struct plink *l)
+{
+	struct frame *f = &l->frame;
+	struct image *img = node_image_by_id(n, f->image);
+
+	if (!img || f->payload_len != 32)
+		return -EPROTO;
+	if (n->hash_jobs >= 2 * SYNC_OPS)
+		return -ENOBUFS;
+	struct hash_job *h = aligned_alloc(BLOCK, sizeof(*h) + (f->len + BLOCK - 1) / BLOCK * BLOCK);
+
+	if (!h)
+		return -ENOMEM;
+	*h = (struct hash_job){ .node = n, .image = img, .session = l->session, .seq = f->seq, .off = f->off,
+		.len = f->len };
+	memcpy(h->digest, l->payload, 32);
+	n->hash_jobs++;
+	if (img->direct)
+		direct_hash(n, h, hash_read);
+	else
+		view_read(n, img, true, f->off, f->len, h->buf, hash_read, h);
+	return 0;
+}
+
+/* ---- commit ---- */
+
+static void commit_visible(struct node *n)
+{
+	struct epoch *e = n->com_ep;
+	struct frame f = { .type = FRAME_DONE, .epoch = e->number };
+
+	n->com_ep = NULL;
+	/* One step: maps, sizes and names of the epoch, the overlay dropped. */
+	epoch_apply(n, e);
+	twin_drop_overlay(n);
+	epoch_seal(n, e);
+	n->committed = e->number;
+	n->committed_ms = n->now_ms;
+	n->committed_wall_ms = e->wall_ms;
+	memcpy(n->committed_name, e->name, sizeof(n->committed_name));
+	if (e->generation && e->generation != n->st.lineage.generation && e->generation == n->st.adopting.generation)
+		n->st.lineage = n->st.adopting;
+	n->peer_epoch = e->number;
+	n->counters.commits_total++;
+	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;
+	if (n->live >= 0 && n->session == e->session)
+		link_send(n, n->live, &f, NULL, 0);
+}
+
+static void commit_synced(struct journal_sync *s, int error)
+{
+	struct node *n = s->owner;
+
+	if (error) {
+		refuse_epoch(n, n->com_ep->number, EIO);
+		epoch_free(n->com_ep);
+		n->com_ep = NULL;
+		node_fail(n, "the journal could not be made durable: %s", strerror(-error));
+		return;
+	}
+	commit_visible(n);
+}
+
+static int put_commit(struct node *n, struct epoch *e)
+{
+	uint8_t buf[8 + 64];
+	struct putter p = putter_init(buf, sizeof(buf));
+	void *payload;
+	uint64_t pos;
+
+	put_u64(&p, e->wall_ms);
+	put_bytes(&p, e->name, strlen(e->name));
+	uint32_t len = (uint32_t)(p.p - buf);
+	int err = journal_get(&n->journal, e->session, e->number, 0, len, &payload, &pos);
+
+	if (err)
+		return err;
+	struct record r = { .type = REC_COMMIT, .payload_len = len, .off = e->jfirst, .seq = e->jlast, .len = e->jcount,
+		.sum = sum64(buf, len), .image = e->generation };
+
+	memcpy(payload, buf, len);
+	note_first(n, e);
+	journal_put(&n->journal, &r);
+	return 0;
+}
+
+/* First sync's end: one record for each image whose file is whole now. */
+static int put_adopted(struct node *n, struct epoch *e)
+{
+	for (struct image *i = n->images; i; i = i->next) {
+		void *payload;
+		uint64_t pos;
+		uint32_t len = (uint32_t)strlen(i->commit_name);
+
+		if (!i->direct || !i->committing)
+			continue;
+		i->committing = false;
+		int err = journal_get(&n->journal, e->session, e->number, 0, len, &payload, &pos);
+
+		if (err)
+			return err;
+		struct record r = { .type = REC_IMAGE, .payload_len = len, .image = i->id, .len = i->commit_size,
+			.seq = e->jlast + 1, .sum = sum64(i->commit_name, len) };
+		struct epimg *ei = epoch_image(n, e, i);
+
+		if (!ei)
+			return -ENOMEM;
+		memcpy(payload, i->commit_name, len);
+		note_first(n, e);
+		journal_put(&n->journal, &r);
+		note_record(e, &r);
+		ei->adopted = ei->sized = ei->renamed = true;
+		ei->size = i->commit_size;
+		memcpy(ei->name, i->commit_name, sizeof(ei->name));
+	}
+	return 0;
+}
+
+/* The files of images in their first sync are durable: append the commit record, make the journal durable. */
+void backup_commit_append(struct node *n)
+{
+	struct epoch *e = n->com_ep;
+	int err = put_adopted(n, e);
+
+	if (!err)
+		err = put_commit(n, e);
+	if (err) {
+		refuse_epoch(n, e->number, err == -EAGAIN ? ENOSPC : EIO);
+		epoch_free(e);
+		n->com_ep = NULL;
+		n->tail_wanted = true;
+		return;
+	}
+	n->com_sync.owner = n;
+	n->com_sync.done = commit_synced;
+	journal_sync(&n->journal, &n->com_sync);
+	e->end = journal_mark(&n->journal);
+	e->last_lsn = e->end.lsn - 1;
+}
+
+static int commit_got(struct node *n, struct plink *l)
+{
+	struct frame *f = &l->frame;
+	struct epoch *e = n->cur_ep;
+	struct getter g = getter_init(l->payload, f->payload_len);
+
+	if (f->epoch == n->refused_epoch && n->refused_epoch)
+		return 0; /* its REFUSED is on the way */
+	if (!e || n->com_ep || f->epoch != e->number)
+		return -EPROTO;
+	if (f->len != e->count || f->image != e->chain || (e->count && (f->off != e->first_seq || f->seq != e->last_seq))) {
+		node_error(n, "COMMIT of epoch %" PRIu64 " names %" PRIu64 " frames, %" PRIu64 " are here: refused", f->epoch,
+		           f->len, e->count);
+		return -EPROTO;
+	}
+	e->generation = get_u64(&g);
+	size_t len = f->payload_len - 8;
+
+	get_bytes(&g, e->name, len < sizeof(e->name) ? len : sizeof(e->name) - 1);
+	for (size_t i = 0; e->name[i]; i++)
+		if ((unsigned char)e->name[i] <= ' ' || (unsigned char)e->name[i] > '~')
+			e->name[i] = '?';
+	if (e->generation != n->st.lineage.generation && e->generation != n->st.adopting.generation)
+		return -EPROTO;
+	e->wall_ms = n->wall_ms;
+	n->com_started_ms = n->now_ms;
+	n->com_ep = e;
+	n->cur_ep = epoch_new(e->number + 1, l->session);
+	if (!n->cur_ep)
+		return -ENOMEM;
+	if (MUTANT("visible-before-sync")) {
+		epoch_apply(n, e);
+	}
+	direct_commit(n);
+	return 0;
+}
+
+/* ---- frames ---- */
+
+/* Recovery must not take the refused epoch's records for part of what follows. */
+static int put_drop(struct node *n)
+{
+	struct record r = { .type = REC_DROP };
+	void *payload;
+	uint64_t pos;
+	int err = journal_get(&n->journal, n->session, n->cur_ep->number, 0, 0, &payload, &pos);
+
+	if (err)
+		return err == -EAGAIN ? -ENOBUFS : err;
+	note_first(n, n->cur_ep);
+	journal_put(&n->journal, &r);
+	return 0;
+}
+
+/* The epoch a numbered frame belongs to: the current one, or the one after a refused one. */
+static int epoch_check(struct node *n, const struct frame *f)
+{
+	if (f->seq != n->last_seq + 1)
+		return -EPROTO;
+	n->last_seq = f->seq;
+	n->received += frame_cost(f);
+	if (n->refused_epoch && f->epoch == n->refused_epoch)
+		return 0;
+	if (n->refused_epoch && f->epoch == n->refused_epoch + 1 && !n->cur_ep) {
+		n->refused_epoch = 0;
+		n->cur_ep = epoch_new(f->epoch, n->session);
+		if (!n->cur_ep)
+			return -ENOMEM;
+		int err = put_drop(n);
+
+		if (err)
+			return err;
+	}
+	if (!n->cur_ep || f->epoch != n->cur_ep->number)
+		return -EPROTO;
+	if (!n->cur_ep->count)
+		n->cur_ep->first_seq = f->seq;
+	n->cur_ep->last_seq = f->seq;
+	n->cur_ep->count++;
+	n->cur_ep->chain = sum_chain(n->cur_ep->chain, f->sum ^ f->seq);
+	return 1;
+}
+
+int backup_frame(struct node *n, struct plink *l)
+{
+	static const uint8_t records[FRAME_TYPE_END] = { [FRAME_DATA] = REC_DATA, [FRAME_ZERO] = REC_ZERO,
+		[FRAME_SIZE] = REC_SIZE, [FRAME_CREATE] = REC_CREATE, [FRAME_UNLINK] = REC_UNLINK,
+		[FRAME_RENAME] = REC_RENAME };
+	struct frame *f = &l->frame;
+
+	if (n->failed)
+		return 0;
+	if (f->session != l->session)
+		return -EPROTO;
+	if (f->type == FRAME_COMMIT)
+		return commit_got(n, l);
+	int err = epoch_check(n, f);
+
+	if (err <= 0)
+		return err;
+	struct image *img = node_image_by_id(n, f->image);
+
+	if (f->type == FRAME_HASHQ)
+		return hash_query(n, l);
+	if (f->type == FRAME_IMAGE)
+		return direct_begin(n, l);
+	if (img && img->direct)
+		return direct_frame(n, l, img);
+	return journal_frame(n, l, records[f->type]);
+}
+
+/* ---- credit ---- */
+
+/* What the peer may send: as much as the journal, its buffers and the maps can surely take. */
+static void grant(struct node *n)
+{
+	uint64_t arena = arena_free_bytes(n->arena);
+	uint64_t room = min64(journal_room(&n->journal), journal_buffer_room(&n->journal));
+
+	arena = arena > ARENA_RESERVE ? (arena - ARENA_RESERVE) / 128 * 7680 : 0;
+	room = min64(room, arena);
+	room = min64(room, n->direct_bytes < DIRECT_BYTES ? DIRECT_BYTES - n->direct_bytes : 0);
+	uint64_t total = n->received + room, left = n->granted - n->received;
+
+	if (total > n->granted && (total - n->granted >= (1u << 19) || left < (1u << 19))) {
+		struct frame f = { .type = FRAME_CREDIT, .off = total };
+
+		n->granted = total;
+		link_send(n, n->live, &f, NULL, 0);
+		return;
+	}
+	/* Starving, with nothing under way that would free room: this epoch cannot fit. */
+	bool waits = n->com_ep || n->seals || n->tail_wanted || journal_may_grow(&n->journal) ||
+		     journal_buffer_room(&n->journal) < (1u << 19) || n->direct_bytes;
+
+	if (left < 2 * SYNC_CHUNK && !waits && n->cur_ep && n->cur_ep->bytes && !n->refused_epoch) {
+		uint64_t epoch = n->cur_ep->number;
+
+		refuse_epoch(n, epoch, ENOSPC);
+		n->refused_epoch = epoch;
+		drop_current(n);
+	}
+}
+
+void backup_pump(struct node *n)
+{
+	if (n->live >= 0 && n->links[n->live].state == PL_LIVE && !n->failed)
+		grant(n);
+}

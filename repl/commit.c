@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A primary's epochs. A cut ends the current one: COMMIT goes into the stream
+ * where the cut is, and while the peer makes its journal durable, this node
+ * waits for the epoch's image writes and fdatasyncs what they touched. Both
+ * are needed for `done`. Flushes that come meanwhile share the next commit.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "core.h"
+#include "mutant.h"
+
+static void finish(struct node *n);
+
+static void append(struct command_req **list, struct command_req *r)
+{
+	while (*list)
+		list = &(*list)->next;
+	r->next = NULL;
+	*list = r;
+}
+
+static bool take_out(struct command_req **list, struct command_req *r)
+{
+	for (; *list; list = &(*list)->next)
+		if (*list == r) {
+			*list = r->next;
+			return true;
+		}
+	return false;
+}
+
+void commit_flush(struct node *n, struct command_req *r)
+{
+	r->started_ms = n->now_ms;
+	r->deadline_ms = n->now_ms + n->config.flush_timeout_ms;
+	if (n->role != NODE_PRIMARY) {
+		command_reply(n, r, -EPERM, "flush is the primary's; this node is %s", node_mode(n));
+	} else if (n->failed) {
+		command_reply(n, r, -EIO, "this node is in mode failed: %s", n->reason);
+	} else if (!primary_mirrors(n)) {
+		command_reply(n, r, -ENOTCONN, "no peer is connected; the guest's writes are on this node alone");
+	} else if (n->sync_state != SYNC_IDLE && !sync_fits(n)) {
+		command_reply(n, r, -ENOSPC, "what the peer lacks does not fit its journal; mount it with a larger journal-size");
+	} else {
+		append(&n->flushes, r);
+	}
+}
+
+void commit_cancel(struct node *n, struct command_req *r)
+{
+	if (take_out(&n->flushes, r) || take_out(&n->flushing, r))
+		command_reply(n, r, -EINTR, "interrupted; the commit may still happen");
+}
+
+/* ---- both halves of a commit ---- */
+
+static void reply_all(struct node *n, struct command_req **list, int error, const char *why)
+{
+	while (*list) {
+		struct command_req *r = *list;
+
+		*list = r->next;
+		if (!error)
+			command_reply(n, r, 0, "done epoch=%" PRIu64 " name=%s bytes=%" PRIu64 " ms=%" PRIu64, n->com.number,
+			              n->com_name, n->com.bytes, n->now_ms - r->started_ms);
+		else if (r->epoch)
+			command_reply(n, r, error, "%s epoch=%" PRIu64, why, r->epoch);
+		else
+			command_reply(n, r, error, "%s", why);
+	}
+}
+
+static void shared_saved(struct save *s, int error)
+{
+	struct node *n = s->owner;
+
+	if (error || !primary_mirrors(n))
+		return;
+	n->raised = false;
+	n->protected_ = true;
+	n->have_sets = true;
+	n->link_since_ms = n->now_ms;
+	node_reason(n, "every write is mirrored to the peer");
+	node_log(n, LOG_LVL_INFO, "protected: the peer holds epoch %" PRIu64, n->acked_epoch);
+}
+
+/* The commit that ended a sync: from here on the peer is a whole copy of this lineage. */
+static void sync_committed(struct node *n)
+{
+	n->sync_state = SYNC_IDLE;
+	n->st.shared_generation = n->st.lineage.generation;
+	n->st.epoch = n->acked_epoch;
+	for (struct image *i = n->images; i; i = i->next)
+		i->hash = i->fresh = false;
+	node_save(n, &n->shared_save, shared_saved);
+}
+
+static void finish(struct node *n)
+{
+	bool sync = n->com_was_sync;
+
+	if (!n->com_active || !n->com_local || !n->com_remote)
+		return;
+	n->com_active = n->com_was_sync = false;
+	n->acked_epoch = n->com.number;
+	n->acked_ms = n->now_ms;
+	n->peer_epoch = n->com.number;
+	n->peer_generation = n->st.lineage.generation;
+	memcpy(n->acked_name, n->com_name, sizeof(n->acked_name));
+	for (struct image *i = n->images; i; i = i->next) {
+		/* DONE(N) drops set N and no other. */
+		if (n->com_error)
+			dirty_merge(&i->miss, &i->com);
+		dirty_free(&i->com);
+	}
+	n->counters.commits_total++;
+	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;
+	if (n->com_error) {
+		n->counters.commit_errors_total++;
+		reply_all(n, &n->flushing, -EIO, "this node's disk failed to make the epoch durable");
+	} else {
+		reply_all(n, &n->flushing, 0, NULL);
+	}
+	if (sync)
+		sync_committed(n);
+}
+
+static void image_synced(struct io *io)
+{
+	struct image *img = io->owner;
+	struct node *n = img ? img->node : NULL;
+
+	n->ios_busy--;
+	if (io->result && !n->com_error) {
+		n->com_error = io->result;
+		node_error(n, "fdatasync of image %s failed: %s; what it holds on disk is uncertain", img->name,
+		           strerror(-io->result));
+	}
+	if (--n->com_syncs == 0) {
+		/* Every write of the epoch is durable here. */
+		n->com_local = true;
+		finish(n);
+	}
+}
+
+static void dir_synced(struct io *io)
+{
+	struct node *n = io->owner;
+
+	n->ios_busy--;
+	if (io->result && !n->com_error)
+		n->com_error = io->result;
+	if (--n->com_syncs == 0) {
+		n->com_local = true;
+		finish(n);
+	}
+}
+
+static void local_begin(struct node *n)
+{
+	n->com_syncs = 1;
+	for (struct image *i = n->images; i; i = i->next) {
+		if (!i->touched_com)
+			continue;
+		i->touched_com = false;
+		if (MUTANT("no-primary-fdatasync"))
+			continue;
+		n->com_syncs++;
+		n->counters.image_fdatasyncs_total++;
+		i->sync_io = (struct io){ .op = IO_SYNC, .kind = FILE_IMAGE, .file = i->id, .done = image_synced, .owner = i };
+		submit(n, &i->sync_io);
+	}
+	if (n->dir_touched_com) {
+		n->dir_touched_com = false;
+		n->com_syncs++;
+		n->dir_io = (struct io){ .op = IO_DIRSYNC, .kind = FILE_IMAGE, .done = dir_synced, .owner = n };
+		submit(n, &n->dir_io);
+	}
+	if (--n->com_syncs == 0) {
+		n->com_local = true;
+		finish(n);
+	}
+}
+
+/* An image write numbered in `epoch` is on its file, or failed. */
+void commit_write_done(struct node *n, uint64_t epoch)
+{
+	if (n->com_active && epoch <= n->com.number) {
+		if (--n->com.inflight == 0 && !n->com_local && !n->com_syncs)
+			local_begin(n);
+	} else {
+		n->cur.inflight--;
+	}
+}
+
+void commit_done(struct node *n, uint64_t epoch)
+{
+	if (!n->com_active || epoch != n->com.number || n->com_remote) {
+		node_error(n, "the peer confirmed epoch %" PRIu64 ", which is not outstanding; ignored", epoch);
+		return;
+	}
+	n->com_remote = true;
+	finish(n);
+}
+
+/* ---- the cut ---- */
+
+static void bound_saved(struct save *s, int error)
+{
+	struct node *n = s->owner;
+
+	n->bound_saving = false;
+	if (!error)
+		n->epoch_bound = n->st.epoch_high;
+}
+
+/* No number is ordered that the state does not know of: a restarted primary must not order it again. */
+static bool number_reserved(struct node *n)
+{
+	if (n->cur.number + EPOCH_AHEAD / 4 >= n->epoch_bound && !n->bound_saving) {
+		n->bound_saving = true;
+		n->st.epoch_high = n->cur.number + EPOCH_AHEAD;
+		node_save(n, &n->bound_save, bound_saved);
+	}
+	return n->cur.number < n->epoch_bound;
+}
+
+static void send_commit(struct node *n)
+{
+	uint8_t payload[8 + 64];
+	struct putter p = putter_init(payload, sizeof(payload));
+	struct frame f = { .type = FRAME_COMMIT, .epoch = n->com.number, .session = n->session,
+		.off = n->com.first_seq, .len = n->com.count, .image = n->com.chain, .seq = n->com.last_seq };
+
+	put_u64(&p, n->st.lineage.generation);
+	put_bytes(&p, n->com_name, strlen(n->com_name));
+	link_send(n, n->live, &f, payload, (size_t)(p.p - payload));
+}
+
+static void flushes_begin(struct node *n)
+{
+	struct command_req *list = n->flushes;
+
+	n->flushes = NULL;
+	n->com_name[0] = 0;
+	while (list) {
+		struct command_req *r = list;
+
+		list = r->next;
+		r->epoch = n->com.number;
+		if (r->cmd.name[0])
+			memcpy(n->com_name, r->cmd.name, sizeof(n->com_name));
+		if (r->cmd.nowait)
+			command_reply(n, r, 0, "started epoch=%" PRIu64, n->com.number);
+		else
+			append(&n->flushing, r);
+	}
+}
+
+static void cut(struct node *n)
+{
+	n->com = n->cur;
+	n->cur = (struct pepoch){ .number = n->com.number + 1 };
+	n->com_active = true;
+	n->com_local = n->com_remote = n->com_refused = false;
+	n->com_was_sync = n->sync_state == SYNC_COMMIT;
+	n->com_error = 0;
+	n->com_syncs = 0;
+	n->com_started_ms = n->last_cut_ms = n->now_ms;
+	n->want_cut = n->written_since_cut = false;
+	for (struct image *i = n->images; i; i = i->next) {
+		dirty_free(&i->com);
+		i->com = i->cur;
+		dirty_init(&i->cur);
+		i->touched_com = i->touched;
+		i->touched = false;
+	}
+	n->dir_touched_com = n->dir_touched;
+	n->dir_touched = false;
+	flushes_begin(n);
+	send_commit(n);
+	if (!n->com.inflight)
+		local_begin(n);
+}
+
+static void time_out(struct node *n, struct command_req **list, const char *why)
+{
+	while (*list) {
+		struct command_req *r = *list;
+
+		if (n->now_ms < r->deadline_ms) {
+			list = &r->next;
+			continue;
+		}
+		*list = r->next;
+		if (r->epoch)
+			command_reply(n, r, -ETIMEDOUT, "%s epoch=%" PRIu64, why, r->epoch);
+		else
+			command_reply(n, r, -ETIMEDOUT, "%s", why);
+	}
+}
+
+void commit_pump(struct node *n)
+{
+	time_out(n, &n->flushes, "not begun within flush-timeout: the commit before it, or a sync, is still running");
+	time_out(n, &n->flushing, "no verdict within flush-timeout; the commit may still happen");
+	if (!primary_mirrors(n))
+		return;
+	if (n->config.commit_ms && n->protected_ && n->written_since_cut &&
+	    n->now_ms - n->last_cut_ms >= n->config.commit_ms)
+		n->want_cut = true;
+	if (n->sync_state == SYNC_COMMIT && (n->flushes || n->config.commit_ms || !n->peer_overlay))
+		n->want_cut = true;
+	if (n->com_active || n->com_syncs || (!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING || primary_missing(n))
+		return;
+	if (!number_reserved(n))
+		return;
+	cut(n);
+}
+
+/* ---- what goes wrong ---- */
+
+/* The peer threw epoch N away (no room, or its disk failed): what it held must be sent again before a cut. */
+void commit_refused(struct node *n, uint64_t epoch, int error)
+{
+	n->counters.commit_errors_total++;
+	if (error == ENOSPC)
+		n->counters.journal_refusals_total++;
+	node_error(n, "the peer refused epoch %" PRIu64 ": %s", epoch,
+	           error == ENOSPC ? "its journal is full (ENOSPC)" : "its disk failed (EIO)");
+	if (n->com_active && epoch == n->com.number) {
+		n->com_active = n->com_was_sync = false;
+		n->cur.inflight += n->com.inflight;
+		for (struct image *i = n->images; i; i = i->next) {
+			dirty_merge(&i->miss, &i->com);
+			i->touched = true;
+		}
+		reply_all(n, &n->flushing, error == ENOSPC ? -ENOSPC : -EIO,
+		          error == ENOSPC ? "the peer's journal cannot hold the epoch" : "the peer's disk refused the epoch");
+		return;
+	}
+	if (epoch != n->cur.number)
+		return;
+	for (struct image *i = n->images; i; i = i->next)
+		dirty_merge(&i->miss, &i->cur);
+	uint64_t inflight = n->cur.inflight;
+
+	n->cur = (struct pepoch){ .number = epoch + 1, .inflight = inflight };
+	if (!sync_fits(n))
+		reply_all(n, &n->flushes, error == ENOSPC ? -ENOSPC : -EIO,
+		          "what the peer lacks does not fit its journal; mount it with a larger journal-size");
+}
+
+void commit_link_down(struct node *n)
+{
+	reply_all(n, &n->flushes, -ENOTCONN, "the link was lost before the order left this node: it did not happen");
+	if (!n->com_active)
+		return;
+	reply_all(n, &n->flushing, -ETIMEDOUT, "the link was lost before the verdict: unknown;");
+	n->com_active = n->com_was_sync = false;
+	n->cur.inflight += n->com.inflight;
+	/* The peer may or may not have committed it: its set is kept apart until the peer says so. */
+	n->doubt_valid = true;
+	for (struct image *i = n->images; i; i = i->next)
+		i->touched = true;
+}

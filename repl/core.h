@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The core's own structures, shared by its files; nobody else includes this.
+ *
+ *   node.c      life cycle, images, guests' dispatch      state_save.c  the state file, saved
+ *   primary.c   a primary's data path                     commit.c      its epochs and flushes
+ *   sync.c      sending what the peer lacks               pair.c        who may pair with whom
+ *   link.c      links, handshake, heartbeats              backup.c      the peer's frames
+ *   view.c      what a backup's guest reads               twin.c        what it writes
+ *   destage.c   from the journal to the images            failover.c    promotion
+ *   restore.c   the journal's recovery                    report.c      status
+ *
+ * All of it runs on the event loop's thread.
+ */
+#ifndef COLOFS_REPL_CORE_H
+#define COLOFS_REPL_CORE_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../ctl/log.h"
+#include "dirty.h"
+#include "env.h"
+#include "frame.h"
+#include "journal.h"
+#include "map.h"
+#include "node.h"
+#include "range.h"
+#include "state.h"
+
+#define ARENA_BYTES (64u << 20)
+#define ARENA_RESERVE (4u << 20)     /* for what is granted already, and for merges */
+#define EPOCH_AHEAD 1024u            /* numbers reserved in the state ahead of use */
+#define IMAGE_ID_MAX ((1ull << 62) - 1)
+#define SYNC_OPS 24u                 /* sync requests in flight */
+#define SYNC_CHUNK (256u * 1024)     /* bytes of each, at most */
+#define DESTAGE_OPS 16u              /* of at most 64 KiB each */
+#define DIRECT_BYTES (8u << 20)      /* frames of a first sync on their way to the files */
+#define HANDSHAKE_MS 5000u
+#define BACKOFF_MIN_MS 100u
+#define BACKOFF_MAX_MS 5000u
+#define LATE_TICK_MS 1000u
+#define RETRY_MS 1000u               /* destage with a full disk */
+
+struct epimg;
+
+struct image {
+	struct image *next;
+	struct node *node;
+	uint64_t id;
+	char name[256];         /* as guests see it; "" when gone or not yet there */
+	uint64_t size;          /* as committed (backup) or as it is (primary), bytes */
+	uint64_t mtime_ns, ctime_ns;
+	bool visible;           /* has a name in the mount */
+	bool consistent;        /* backup: part of the committed state */
+	bool foreign;           /* backup: was here before the pair */
+	bool file;              /* there is a file for it */
+	uint32_t opens;
+	struct range_set claims;
+	/* primary */
+	struct dirty miss;      /* must be sent before the next cut */
+	struct dirty cur;       /* sent in the current epoch */
+	struct dirty bad;       /* could not be read: stays dirty until the next session */
+	struct dirty com;       /* sent in the epoch whose commit is outstanding */
+	bool touched, touched_com; /* written since / in the commit's fdatasync */
+	bool on_peer;           /* the peer knows the id */
+	bool consistent_on_peer; /* ... and has a whole copy: it takes frames through its journal */
+	bool hash;              /* this sync compares before it sends */
+	bool fresh;             /* this sync: the peer's copy reads as zeroes where nothing was sent */
+	uint64_t sync_pos;      /* cursor, bytes */
+	uint64_t sync_total, sync_done;
+	struct io sync_io;      /* the commit's fdatasync */
+	/* backup */
+	bool next_visible;      /* the primary's view, with uncommitted frames */
+	char next_name[256];
+	uint64_t next_size;
+	bool direct;            /* first sync: frames go straight to the file */
+	uint32_t direct_busy;   /* such writes in flight */
+	bool committing;        /* part of the commit under way, with: */
+	uint64_t commit_size;
+	char commit_name[256];
+	struct epimg *cur_epoch;/* its part of the current epoch, or NULL */
+	struct map overlay;
+	bool overlay_sized;
+	uint64_t overlay_size;
+};
+
+/* One image's part of one epoch on a backup. */
+struct epimg {
+	struct epimg *next;
+	struct image *image;
+	struct map map;         /* positions in the journal (or the overlay's log: POS_OVERLAY) */
+	bool sized, created, renamed, unlinked, adopted; /* adopted: first sync's end */
+	uint64_t size;
+	char name[256];
+	struct io sync_io;      /* destage's fdatasync */
+};
+
+#define POS_OVERLAY (1ull << 46) /* flag in a map's pos: the overlay's log */
+
+/* An epoch on a backup: being received, being committed, or sealed. */
+struct epoch {
+	struct epoch *older;
+	struct epimg *images;
+	uint64_t number, session;
+	uint64_t generation;    /* of its commit record */
+	uint64_t last_lsn;      /* of its commit record, or its last local record */
+	uint64_t version;       /* of the node when it became visible */
+	uint64_t bytes, writes;
+	uint64_t first_seq, last_seq, count, chain; /* of the stream */
+	uint64_t jfirst, jlast, jcount, jchain;     /* of what is in the journal */
+	uint64_t wall_ms;
+	char name[65];
+	struct journal_mark first, end; /* its first batch (lsn 0: none); behind its commit record */
+	uint8_t direct_cut;
+	bool has_overlay;       /* promoted: positions in the overlay's log */
+	struct epimg *merge_at;
+	uint64_t merge_cursor;
+};
+
+struct save {
+	void (*done)(struct save *s, int error);
+	void *owner;
+	struct save *next;
+	bool busy;
+};
+
+enum plink_state { PL_FREE, PL_HELLO, PL_WELCOME, PL_LIVE };
+
+/* One transport to somebody who may be the peer. */
+struct plink {
+	uint8_t state;
+	bool dialled;
+	char peer[300], tls[64];
+	uint64_t opened_ms, heard_ms;
+	uint8_t header[FRAME_HEADER];
+	uint32_t have;          /* bytes of the header, then of the payload */
+	bool in_payload;
+	bool journaled;         /* the payload goes to the journal, at pos */
+	uint64_t pos;
+	struct frame frame;
+	uint8_t *payload;       /* where this frame's payload goes; NULL: discard */
+	uint8_t *owned;         /* malloc'ed, when it is */
+	uint32_t owned_size;
+	uint8_t small[4096];
+	struct hello hello;
+	struct save save;
+	struct welcome welcome;
+	uint64_t session, save_session; /* the save under way is for this one */
+	bool have_hello, full;
+	int index;              /* in node's links */
+};
+
+/* A numbered stretch of the primary's stream between two cuts. */
+struct pepoch {
+	uint64_t number, first_seq, last_seq, count, chain;
+	uint64_t inflight;      /* image writes of it not complete */
+	uint64_t bytes, writes;
+};
+
+enum sync_state { SYNC_IDLE, SYNC_RUNNING, SYNC_COMMIT };
+
+struct sync_op {
+	struct node *node;
+	struct image *image;
+	uint64_t off, len;
+	uint64_t seq;           /* of the hash query outstanding */
+	bool busy, again;       /* again: compared unequal, now sent */
+	bool asked;             /* a hash query is outstanding, nothing is claimed */
+	bool dead;              /* its session ended while it was under way */
+	uint64_t cost;          /* credit reserved */
+	struct range claim;
+	struct io io;
+	uint8_t *buf;
+};
+
+/* A hash query on its way to an answer. */
+struct hash_job {
+	struct node *node;
+	struct image *image;
+	uint64_t session, seq, off, len;
+	uint8_t digest[32];
+	void (*done)(void *owner, int error);
+	struct range claim;
+	struct io io;
+	uint8_t buf[] __attribute__((aligned(BLOCK)));
+};
+
+struct vread; /* view.c */
+
+struct node {
+	struct env *env;
+	struct node_config config;
+	char source[4096];
+	uint8_t id[16];
+	struct state st;        /* what the next save writes */
+	uint64_t now_ms, wall_ms, last_tick_ms;
+	bool late_tick;
+	struct image *images;
+	uint32_t image_count;
+	int role;               /* enum node_role */
+	bool ready, stopping, stopped, failed, collect, again;
+	bool start_told, stop_begun;
+	int start_error, stop_error;
+	char start_why[256], stop_why[256];
+	uint64_t stop_ms;
+	uint32_t stop_syncs;
+	char reason[256], last_error[256];
+	uint64_t last_error_ms;
+	struct counters counters;
+	void (*on_ready)(void *ctx, int error, const char *why);
+	void *ready_ctx;
+	void (*on_stopped)(void *ctx, int error, const char *why);
+	void *stopped_ctx;
+	struct guest_io *finished, **finished_tail;
+	struct command_req *replied;
+	uint32_t guests_busy;   /* guest requests not finished */
+	uint32_t ios_busy;      /* the core's own image I/O in flight */
+	char reply_name[65];
+
+	/* state file */
+	struct save *saves, *saves_running;
+	bool saving;
+	struct io save_io;
+	uint8_t *save_buf;
+	struct save start_save, stop_save;
+
+	/* link */
+	struct plink links[LINKS_MAX];
+	int live;               /* index, -1 none */
+	bool apart;             /* `disconnect` */
+	bool dialling;
+	uint64_t dial_ms, backoff_ms, link_since_ms;
+	char peer_text[300], peer_tls[64]; /* of the live or last link, for status */
+	uint64_t ping_ms, rtt_us;
+	uint64_t session;
+	bool peer_known;
+	uint64_t peer_generation, peer_epoch, peer_overlay, peer_capacity;
+	bool start_wait;        /* an established primary's start waits for its first dial's end */
+	uint64_t start_deadline_ms;
+	bool stale;             /* the peer was promoted: this copy is older */
+
+	/* primary */
+	struct pepoch cur, com;
+	bool com_active, com_local, com_remote, com_was_sync;
+	bool com_refused;
+	uint32_t com_syncs;     /* fdatasyncs outstanding */
+	int com_error;
+	uint64_t com_started_ms;
+	char com_name[65];
+	bool doubt_valid;       /* com sets are kept for the epoch in doubt after a link loss */
+	uint64_t seq;           /* last given */
+	uint64_t credit, spent; /* bytes granted, used, in this session */
+	uint64_t reserved;      /* of the credit, for sync requests under way */
+	uint64_t acked_epoch, acked_ms; /* last commit confirmed; now_ms then */
+	char acked_name[65];
+	bool have_sets;         /* dirty sets are kept against acked_epoch */
+	uint64_t miss_bytes_hint;
+	struct guest_io *held, **held_tail;
+	struct guest_io *raise_wait;
+	bool alone, raised;     /* separated; its generation is durable */
+	struct save raise_save, bound_save, shared_save;
+	bool bound_saving;
+	bool raising;
+	uint64_t epoch_bound;   /* durable in the state: numbers below may be ordered */
+	struct command_req *flushes, *flushing;
+	bool dir_touched, dir_touched_com; /* names changed since / in the commit's directory sync */
+	struct io dir_io;
+	bool want_cut;          /* MS timer, or a sync's end */
+	uint64_t last_cut_ms;
+	bool written_since_cut;
+	uint8_t sync_state;
+	bool sync_first, sync_fits;
+	struct sync_op sync_ops[SYNC_OPS];
+	uint32_t sync_busy;
+	struct image *sync_image;
+	uint64_t sync_started_ms, sync_bytes;
+	bool protected_;
+
+	/* backup */
+	bool have_journal;
+	struct arena *arena;
+	struct journal journal, overlay;
+	struct epoch *cur_ep, *com_ep;  /* receiving; committing */
+	struct epoch *seals;            /* newest first */
+	struct epoch *pass;             /* the oldest seal, while being destaged */
+	struct epoch *local;            /* promoted, not drained: writes since the last pass began */
+	uint64_t committed, committed_ms, committed_wall_ms;
+	char committed_name[65];
+	uint64_t version;               /* of what is visible: grows with each commit */
+	uint64_t refused_epoch;         /* its frames are thrown away */
+	uint64_t granted, received;     /* credit, bytes, this session */
+	uint32_t hash_jobs;
+	uint64_t direct_bytes;          /* of frames on their way to files */
+	uint64_t last_seq;
+	struct journal_sync com_sync;
+	uint32_t com_files;             /* fdatasyncs of direct images outstanding */
+	uint64_t com_frame_epoch;
+	uint64_t lost_bytes;            /* uncommitted bytes dropped by the last link's loss or held now */
+	struct vread *reads, *reads_tail; /* in the order they began */
+	struct guest_io *twin_wait, **twin_wait_tail; /* writes waiting for room in a log */
+	struct twin_write *twin_first, *twin_last; /* in LSN order, on their way */
+	uint32_t twin_inflight;
+	uint64_t overlay_bytes;
+	struct journal_mark overlay_mark; /* the first batch of the overlay that counts */
+	uint64_t overlay_release, overlay_release_version; /* segments to free when older reads ended */
+	bool local_path;                /* promoted, not drained: this node's writes go through the journal */
+	bool drained;
+	bool hold_local;                /* the last pass before `drained` */
+	struct save drain_save;
+	bool drain_saving;
+	/* destage */
+	bool tail_wanted;               /* dropped records: move the tail past them */
+	struct destage *destage;        /* destage.c */
+	bool destage_full;              /* paused for ENOSPC */
+	/* failover */
+	struct command_req *failover;
+	uint8_t failover_step;
+	uint64_t failover_deadline_ms, failover_lost_bytes, failover_lost_ms;
+	struct journal_sync failover_sync;
+	struct save failover_save;
+};
+
+/* node.c */
+void node_log(struct node *n, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void node_error(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* last_error, logged */
+void node_fail(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));  /* mode failed */
+void node_reason(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void guest_finish(struct node *n, struct guest_io *g, int error);
+void command_reply(struct node *n, struct command_req *r, int error, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+struct image *image_add(struct node *n, uint64_t id);
+void image_drop(struct node *n, struct image *img);
+void image_remove_foreign(struct node *n);
+void submit(struct node *n, struct io *io);
+uint64_t random64(struct node *n);
+bool node_established(const struct node *n);
+const char *node_mode(const struct node *n);
+void node_started(struct node *n, int error, const char *why);
+
+/* state_save.c */
+void node_save(struct node *n, struct save *s, void (*done)(struct save *s, int error));
+
+/* primary.c */
+void primary_guest(struct node *n, struct guest_io *g);
+bool primary_mirrors(const struct node *n);
+uint64_t primary_room(const struct node *n);
+void primary_send_data(struct node *n, struct image *img, uint64_t off, uint64_t len, const void *buf);
+void primary_send(struct node *n, struct frame *f, const void *payload, size_t len);
+void primary_link_up(struct node *n);
+void primary_link_down(struct node *n);
+void primary_held_pump(struct node *n, bool release_all);
+void primary_meta(struct node *n, uint8_t type, struct image *img, uint64_t off, uint64_t len, uint8_t flags,
+                  const char *name);
+bool primary_missing(const struct node *n);
+void primary_raise(struct node *n);
+
+/* commit.c */
+void commit_flush(struct node *n, struct command_req *r);
+void commit_pump(struct node *n);
+void commit_done(struct node *n, uint64_t epoch);
+void commit_refused(struct node *n, uint64_t epoch, int error);
+void commit_link_down(struct node *n);
+void commit_write_done(struct node *n, uint64_t epoch);
+void commit_cancel(struct node *n, struct command_req *r);
+
+/* sync.c */
+void sync_begin(struct node *n, const struct hello *peer, bool full);
+void sync_pump(struct node *n);
+void sync_stop(struct node *n);
+void sync_hash_reply(struct node *n, uint64_t seq, bool equal);
+bool sync_covers(const struct node *n, const struct image *img, uint64_t off, uint64_t len);
+bool sync_fits(const struct node *n);
+
+/* pair.c */
+enum verdict { PAIR_REFUSE, PAIR_DELTA, PAIR_FULL, PAIR_FIRST };
+enum verdict pair_judge(const struct node *n, const struct hello *peer, unsigned *refusal, bool *stale);
+void pair_hello(struct node *n, struct hello *h);
+bool pair_has_images(const struct node *n);
+
+/* link.c */
+void link_send(struct node *n, int link, struct frame *f, const void *payload, size_t len);
+void link_pump(struct node *n);
+void link_drop(struct node *n, int link, const char *why);
+void link_refuse(struct node *n, int link, unsigned refusal);
+void links_close(struct node *n, unsigned refusal);
+void link_connect(struct node *n, struct command_req *r);
+void link_disconnect(struct node *n, struct command_req *r);
+
+/* backup.c */
+int backup_payload(struct node *n, struct plink *l); /* where the payload of l->frame goes */
+int backup_frame(struct node *n, struct plink *l);   /* the whole frame is there; <0: drop the link */
+void backup_session(struct node *n, struct plink *l);
+void backup_link_down(struct node *n);
+void backup_pump(struct node *n);
+void backup_commit_append(struct node *n);
+
+/* epoch.c */
+struct epimg *epoch_image(struct node *n, struct epoch *e, struct image *img);
+struct epoch *epoch_new(uint64_t number, uint64_t session);
+void epoch_free(struct epoch *e);
+void epoch_apply(struct node *n, struct epoch *e);
+void epoch_seal(struct node *n, struct epoch *e);
+void epoch_reset_views(struct node *n);
+bool epoch_references(const struct node *n, const struct image *img);
+int record_apply(struct node *n, struct epoch *e, const struct record *r, uint64_t pos, const void *payload);
+
+/* direct.c */
+int direct_begin(struct node *n, struct plink *l);
+int direct_frame(struct node *n, struct plink *l, struct image *img);
+void direct_hash(struct node *n, struct hash_job *h, void (*done)(void *owner, int error));
+bool hash_equal(const struct hash_job *h);
+void direct_commit(struct node *n);
+void direct_link_down(struct node *n);
+
+/* view.c */
+void view_read(struct node *n, struct image *img, bool uncommitted, uint64_t off, uint64_t len, void *buf,
+               void (*done)(void *owner, int error), void *owner);
+void view_extent(struct node *n, struct guest_io *g);
+void view_pump(struct node *n);
+void view_free(struct node *n);
+bool view_ready(const struct node *n); /* view_pump() has something to do */
+uint64_t view_oldest(const struct node *n); /* version of the oldest read under way; UINT64_MAX none */
+
+/* twin.c */
+void twin_guest(struct node *n, struct guest_io *g);
+void twin_written(struct journal *j);
+void twin_drop_overlay(struct node *n);
+void twin_pump(struct node *n);
+void twin_free(struct node *n);
+uint64_t twin_size(const struct image *img);
+void twin_mark_min(const struct node *n, struct journal_mark *m);
+
+/* destage.c */
+int destage_init(struct node *n);
+void destage_pump(struct node *n);
+bool destage_clean(const struct node *n);
+void destage_free(struct node *n);
+bool destage_eager(const struct node *n);
+bool destage_merging(const struct node *n);
+
+/* failover.c */
+void failover_command(struct node *n, struct command_req *r);
+void failover_pump(struct node *n);
+void failover_fenced(struct node *n);
+void failover_drained_pump(struct node *n);
+
+/* restore.c */
+int restore_journal(struct node *n, const struct boot *boot, char *err, size_t err_size);
+
+/* report.c: node_status() */
+
+#endif

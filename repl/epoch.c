@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Epochs on a backup: what each image became in one. Records are entered as
+ * they come from the peer, from recovery, or from this node's own guest; a
+ * commit makes the epoch visible and seals it until it is destaged.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+#include "sum.h"
+
+struct epoch *epoch_new(uint64_t number, uint64_t session)
+{
+	struct epoch *e = calloc(1, sizeof(*e));
+
+	if (e) {
+		e->number = number;
+		e->session = session;
+	}
+	return e;
+}
+
+void epoch_free(struct epoch *e)
+{
+	while (e && e->images) {
+		struct epimg *ei = e->images;
+
+		e->images = ei->next;
+		map_clear(&ei->map);
+		free(ei);
+	}
+	free(e);
+}
+
+struct epimg *epoch_image(struct node *n, struct epoch *e, struct image *img)
+{
+	for (struct epimg *ei = e->images; ei; ei = ei->next)
+		if (ei->image == img)
+			return ei;
+	struct epimg *ei = calloc(1, sizeof(*ei));
+
+	if (!ei)
+		return NULL;
+	ei->image = img;
+	map_init(&ei->map, n->arena);
+	ei->next = e->images;
+	e->images = ei;
+	return ei;
+}
+
+static int resize(struct epimg *ei, uint64_t size)
+{
+	struct image *img = ei->image;
+
+	/* What is cut off must read as zeroes if the image grows again. */
+	if (size < img->next_size) {
+		int err = map_insert(&ei->map, size, MAP_OFF_MAX - size, MAP_ZERO);
+
+		if (err)
+			return err;
+	}
+	img->next_size = size;
+	ei->sized = true;
+	ei->size = size;
+	return 0;
+}
+
+static int record_name(struct epimg *ei, const struct record *r, const void *payload)
+{
+	if (!name_valid(payload, r->payload_len))
+		return -EPROTO;
+	memcpy(ei->name, payload, r->payload_len);
+	ei->name[r->payload_len] = 0;
+	ei->renamed = true;
+	memcpy(ei->image->next_name, ei->name, sizeof(ei->name));
+	ei->image->next_visible = true;
+	return 0;
+}
+
+static int record_image(struct epimg *ei, const struct record *r, const void *payload)
+{
+	int err;
+
+	switch (r->type) {
+	case REC_SIZE:
+		return resize(ei, r->len);
+	case REC_CREATE:
+		ei->created = true;
+		err = record_name(ei, r, payload);
+		return err ? err : resize(ei, 0);
+	case REC_RENAME:
+		return record_name(ei, r, payload);
+	case REC_IMAGE:
+		ei->adopted = true;
+		ei->sized = true;
+		ei->size = ei->image->next_size = r->len;
+		return record_name(ei, r, payload);
+	case REC_UNLINK:
+		ei->unlinked = true;
+		ei->image->next_visible = false;
+		ei->image->next_name[0] = 0;
+		return 0;
+	}
+	return -EPROTO;
+}
+
+/* Enter one record into epoch e and the image's uncommitted view. pos: of its payload. 0; -ENOSPC, -ENOMEM; -EPROTO for
+ * what no sound peer sends (an unknown image, a bad name). */
+int record_apply(struct node *n, struct epoch *e, const struct record *r, uint64_t pos, const void *payload)
+{
+	struct image *img = node_image_by_id(n, r->image);
+	struct epimg *ei;
+	int err = 0;
+
+	if (!img && (r->type == REC_CREATE || r->type == REC_IMAGE))
+		img = image_add(n, r->image);
+	if (!img)
+		return r->type == REC_UNLINK ? 0 : -EPROTO;
+	ei = epoch_image(n, e, img);
+	if (!ei)
+		return -ENOMEM;
+	e->writes++;
+	if (r->type == REC_DATA || r->type == REC_ZERO) {
+		uint64_t len = r->type == REC_DATA ? r->payload_len : r->len;
+
+		if (r->type == REC_ZERO && r->off + len > img->next_size)
+			len = r->off < img->next_size ? img->next_size - r->off : 0;
+		if (len)
+			err = map_insert(&ei->map, r->off, len, r->type == REC_DATA ? pos : MAP_ZERO);
+		if (!err && r->type == REC_DATA && r->off + len > img->next_size)
+			err = resize(ei, r->off + len);
+		e->bytes += r->type == REC_DATA ? len : 0;
+		return err;
+	}
+	return record_image(ei, r, payload);
+}
+
+/* The commit: guests see it from here on. */
+void epoch_apply(struct node *n, struct epoch *e)
+{
+	for (struct epimg *ei = e->images; ei; ei = ei->next) {
+		struct image *img = ei->image;
+
+		if (ei->sized)
+			img->size = ei->size;
+		if (ei->adopted) {
+			img->direct = false;
+			img->consistent = img->file = true;
+		}
+		if (ei->created)
+			img->consistent = true;
+		if (ei->renamed) {
+			memcpy(img->name, ei->name, sizeof(img->name));
+			img->visible = true;
+		}
+		if (ei->unlinked) {
+			img->visible = img->consistent = false;
+			img->name[0] = 0;
+		}
+		img->mtime_ns = n->wall_ms * 1000000;
+	}
+	n->version++;
+	e->version = n->version;
+}
+
+void epoch_seal(struct node *n, struct epoch *e)
+{
+	e->older = n->seals;
+	n->seals = e;
+}
+
+/* The uncommitted view goes back to the committed one; images that only it had are dropped. */
+void epoch_reset_views(struct node *n)
+{
+	struct image *next;
+
+	for (struct image *i = n->images; i; i = next) {
+		next = i->next;
+		if (i->direct)
+			continue; /* what its file holds is compared by the next session */
+		i->next_visible = i->visible;
+		i->next_size = i->size;
+		memcpy(i->next_name, i->name, sizeof(i->next_name));
+		if (!i->visible && !i->consistent && !i->foreign && !i->opens && !i->claims.count &&
+		    !epoch_references(n, i))
+			image_drop(n, i);
+	}
+}
+
+static bool references(const struct epoch *e, const struct image *img)
+{
+	for (const struct epimg *ei = e ? e->images : NULL; ei; ei = ei->next)
+		if (ei->image == img)
+			return true;
+	return false;
+}
+
+bool epoch_references(const struct node *n, const struct image *img)
+{
+	for (const struct epoch *e = n->seals; e; e = e->older)
+		if (references(e, img))
+			return true;
+	return references(n->cur_ep, img) || references(n->com_ep, img) || references(n->local, img);
+}

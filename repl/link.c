@@ -1,0 +1,675 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Links: frames out of bytes, the handshake, heartbeats, when to dial.
+ *
+ *   primary                         backup
+ *   HELLO ->                     <- HELLO        both judge the pair
+ *   (state saved) WELCOME ->                     session, pair, lineage
+ *                                <- READY        state saved: credit follows
+ *   numbered frames, COMMIT ->   <- CREDIT, DONE, REFUSED, HASHR
+ *
+ * Where frames go: link_frame() below is the table of that.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+#include "sum.h"
+
+static uint32_t ping_interval(const struct node *n)
+{
+	uint32_t ms = n->config.link_timeout_ms / 5;
+
+	return ms > 1000 ? 1000 : ms < 20 ? 20 : ms;
+}
+
+void link_send(struct node *n, int link, struct frame *f, const void *payload, size_t len)
+{
+	uint8_t header[FRAME_HEADER];
+	struct iovec iov[2] = { { header, sizeof(header) }, { (void *)payload, len } };
+
+	f->payload_len = (uint32_t)len;
+	f->sum = len && !f->sum ? sum64(payload, len) : f->sum;
+	frame_encode(header, f);
+	n->counters.link_sent_bytes_total += FRAME_HEADER + len;
+	n->env->ops->tx(n->env, link, iov, len ? 2 : 1);
+}
+
+static void slot_reset(struct plink *l)
+{
+	struct save save = l->save;
+	int index = l->index;
+
+	free(l->owned);
+	hello_free(&l->hello);
+	memset(l, 0, sizeof(*l));
+	l->index = index;
+	l->save = save; /* may still be in the state's queue */
+}
+
+static void schedule_dial(struct node *n)
+{
+	uint64_t wait = n->backoff_ms ? n->backoff_ms : BACKOFF_MIN_MS;
+
+	/* Jitter: two nodes that dial each other must not do so in step for ever. */
+	n->dial_ms = n->now_ms + wait / 2 + random64(n) % (wait / 2 + 1);
+	n->backoff_ms = wait * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : wait * 2;
+}
+
+/* An established primary may serve once it has asked its peer, or could not. */
+static void start_asked(struct node *n)
+{
+	if (!n->start_wait)
+		return;
+	n->start_wait = false;
+	if (n->stale)
+		node_started(n, -ESTALE, "the peer was promoted: this copy is older (ESTALE); "
+		             "mount the peer as primary, this SOURCE is kept as it is");
+	else
+		node_started(n, 0, "");
+}
+
+static void forget(struct node *n, int link, const char *why)
+{
+	struct plink *l = &n->links[link];
+	bool live = n->live == link;
+
+	if (l->state == PL_FREE)
+		return;
+	slot_reset(l);
+	if (live) {
+		n->live = -1;
+		n->link_since_ms = n->now_ms;
+		n->counters.link_losses_total++;
+		n->backoff_ms = 0;
+		node_error(n, "link lost: %s", why);
+		if (n->role == NODE_PRIMARY) {
+			node_reason(n, "the link was lost: %s", why);
+			primary_link_down(n);
+		} else {
+			node_reason(n, "waiting for the primary: %s", why);
+			backup_link_down(n);
+		}
+	}
+	start_asked(n);
+}
+
+void link_drop(struct node *n, int link, const char *why)
+{
+	if (n->links[link].state == PL_FREE)
+		return;
+	n->env->ops->link_close(n->env, link);
+	forget(n, link, why);
+}
+
+void link_refuse(struct node *n, int link, unsigned refusal)
+{
+	struct frame f = { .type = FRAME_REFUSE, .off = refusal };
+
+	n->counters.link_refusals_total++;
+	node_error(n, "peer %s refused: %s", n->links[link].peer, refusal_text(refusal));
+	link_send(n, link, &f, NULL, 0);
+	link_drop(n, link, refusal_text(refusal));
+}
+
+void links_close(struct node *n, unsigned refusal)
+{
+	for (int i = 0; i < LINKS_MAX; i++) {
+		struct frame f = { .type = refusal ? FRAME_REFUSE : FRAME_BYE, .off = refusal };
+
+		if (n->links[i].state == PL_FREE)
+			continue;
+		link_send(n, i, &f, NULL, 0);
+		link_drop(n, i, "this node ended the link");
+	}
+}
+
+/* ---- handshake ---- */
+
+void node_link_opened(struct node *n, int link, bool dialled, const char *peer, const char *tls)
+{
+	struct plink *l = &n->links[link];
+	uint8_t *buf = malloc(HELLO_MAX);
+	struct frame f = { .type = FRAME_HELLO };
+	struct hello h;
+
+	if (dialled)
+		n->dialling = false;
+	slot_reset(l);
+	l->state = PL_HELLO;
+	l->dialled = dialled;
+	l->opened_ms = l->heard_ms = n->now_ms;
+	snprintf(l->peer, sizeof(l->peer), "%s", peer);
+	snprintf(l->tls, sizeof(l->tls), "%s", tls);
+	if (n->apart || n->failed || n->stopping || n->stale || n->failover || !n->ready) {
+		free(buf);
+		if (n->ready || !n->start_wait) {
+			link_refuse(n, link, n->apart ? REFUSE_DISCONNECTED : n->failed ? REFUSE_INTERNAL :
+			            n->stale ? REFUSE_STALE : REFUSE_BUSY);
+			return;
+		}
+		buf = malloc(HELLO_MAX);
+	}
+	pair_hello(n, &h);
+	int len = buf && h.images ? hello_encode(&h, buf, HELLO_MAX) : -ENOMEM;
+
+	if (len > 0)
+		link_send(n, link, &f, buf, (size_t)len);
+	hello_free(&h);
+	free(buf);
+	if (len <= 0)
+		link_drop(n, link, "out of memory");
+}
+
+/* With peer= and listen= on both, two links may meet: the one opened by the lower node id stays. A newcomer on the
+ * same side replaces the old one, which is dead without our knowing. */
+static bool newcomer_stays(const struct node *n, const struct plink *l, const struct plink *old)
+{
+	bool lower_is_me = memcmp(n->id, l->hello.node, 16) < 0;
+
+	if (l->dialled == old->dialled)
+		return true;
+	return l->dialled == lower_is_me;
+}
+
+static struct node *link_node(struct plink *l)
+{
+	return (struct node *)((char *)(l - l->index) - offsetof(struct node, links));
+}
+
+static void welcome_saved(struct save *s, int error)
+{
+	struct plink *l = s->owner;
+	struct node *n = link_node(l);
+	uint8_t buf[4096];
+	struct frame f = { .type = FRAME_WELCOME, .session = l->session };
+
+	if (l->state != PL_WELCOME || l->save_session != l->session)
+		return; /* the link is gone meanwhile */
+	if (error) {
+		link_refuse(n, l->index, REFUSE_INTERNAL);
+		return;
+	}
+	n->epoch_bound = n->st.epoch_high;
+	int len = welcome_encode(&l->welcome, buf, sizeof(buf));
+
+	if (len < 0)
+		link_drop(n, l->index, "internal: welcome too long");
+	else
+		link_send(n, l->index, &f, buf, (size_t)len);
+}
+
+static uint64_t max64(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Primary: settle what is remembered of the peer, make the session durable, then welcome. */
+static void welcome(struct node *n, struct plink *l, enum verdict v)
+{
+	struct hello *h = &l->hello;
+
+	if (!n->st.have_pair) {
+		n->env->ops->random(n->env, n->st.pair, 16);
+		n->st.have_pair = true;
+	}
+	if (!n->st.lineage.generation)
+		n->st.lineage.generation = random64(n);
+	l->session = l->save_session = max64(n->st.session_high, h->session_high) + 1;
+	n->st.session_high = l->session;
+	l->welcome.epoch = max64(max64(n->cur.number, h->epoch_high), n->com.number) + 1;
+	n->st.epoch_high = max64(n->st.epoch_high, l->welcome.epoch + EPOCH_AHEAD);
+	memcpy(l->welcome.pair, n->st.pair, 16);
+	l->welcome.first_contact = v == PAIR_FIRST;
+	l->welcome.lineage = n->st.lineage;
+	l->full = v != PAIR_DELTA;
+	l->state = PL_WELCOME;
+	/* Pair, generation, session and epoch bound are durable before the peer hears of them. */
+	l->save.owner = l;
+	if (!l->save.busy)
+		node_save(n, &l->save, welcome_saved);
+	else
+		link_drop(n, l->index, "the state file is slow");
+}
+
+static int hello_got(struct node *n, struct plink *l, const uint8_t *payload)
+{
+	unsigned refusal = 0;
+	bool stale;
+
+	if (l->state != PL_HELLO || l->have_hello || hello_decode(&l->hello, payload, l->frame.payload_len)) {
+		node_error(n, "peer %s: bad HELLO", l->peer);
+		return -EPROTO;
+	}
+	l->have_hello = true;
+	enum verdict v = pair_judge(n, &l->hello, &refusal, &stale);
+
+	if (v == PAIR_REFUSE) {
+		if (stale) {
+			n->stale = true;
+			n->start_wait ? (void)0 : node_fail(n, "%s", refusal_text(REFUSE_STALE));
+		}
+		link_refuse(n, l->index, refusal);
+		return 0;
+	}
+	for (int i = 0; i < LINKS_MAX; i++) {
+		struct plink *old = &n->links[i];
+
+		if (old == l || old->state == PL_FREE || !old->have_hello)
+			continue;
+		if (memcmp(old->hello.node, l->hello.node, 16) || !newcomer_stays(n, l, old)) {
+			link_refuse(n, l->index, REFUSE_DUPLICATE);
+			return 0;
+		}
+		link_drop(n, i, "replaced by a newer link of the same peer");
+	}
+	if (n->role == NODE_PRIMARY && !n->local_path)
+		welcome(n, l, v);
+	else if (n->role == NODE_PRIMARY)
+		link_refuse(n, l->index, REFUSE_BUSY);
+	return 0;
+}
+
+/* Primary: the backup has taken the session over. */
+static int ready_got(struct node *n, struct plink *l)
+{
+	if (l->state != PL_WELCOME || l->frame.session != l->session || n->live >= 0)
+		return -EPROTO;
+	l->state = PL_LIVE;
+	n->live = l->index;
+	n->session = l->session;
+	n->peer_capacity = l->frame.off;
+	n->peer_known = true;
+	n->peer_epoch = l->hello.committed;
+	n->peer_generation = l->hello.lineage.generation;
+	n->backoff_ms = 0;
+	n->link_since_ms = n->now_ms;
+	n->counters.link_connects_total++;
+	snprintf(n->peer_text, sizeof(n->peer_text), "%s", l->peer);
+	snprintf(n->peer_tls, sizeof(n->peer_tls), "%s", l->tls);
+	node_log(n, LOG_LVL_INFO, "connected to %s (%s)", l->peer, l->tls[0] ? l->tls : "no TLS");
+	/* Was the epoch whose verdict is outstanding committed? The peer knows. */
+	if (n->doubt_valid) {
+		bool committed = !l->full && l->hello.committed == n->com.number;
+
+		if (committed) {
+			n->acked_epoch = n->com.number;
+			n->acked_ms = n->now_ms;
+		}
+		for (struct image *i = n->images; i; i = i->next) {
+			if (!committed)
+				dirty_merge(&i->miss, &i->com);
+			dirty_free(&i->com);
+		}
+		n->doubt_valid = false;
+	}
+	n->cur.number = l->welcome.epoch;
+	primary_link_up(n);
+	sync_begin(n, &l->hello, l->full);
+	start_asked(n);
+	return 0;
+}
+
+static void backup_saved(struct save *s, int error)
+{
+	struct plink *l = s->owner;
+	struct node *n = link_node(l);
+	struct frame f = { .type = FRAME_READY, .session = l->session };
+
+	if (l->state != PL_WELCOME || l->save_session != l->session)
+		return;
+	if (error) {
+		link_refuse(n, l->index, REFUSE_INTERNAL);
+		return;
+	}
+	l->state = PL_LIVE;
+	n->live = l->index;
+	n->session = l->session;
+	n->link_since_ms = n->now_ms;
+	n->counters.link_connects_total++;
+	snprintf(n->peer_text, sizeof(n->peer_text), "%s", l->peer);
+	snprintf(n->peer_tls, sizeof(n->peer_tls), "%s", l->tls);
+	n->peer_known = true;
+	n->peer_generation = l->welcome.lineage.generation;
+	n->peer_epoch = l->hello.committed;
+	node_reason(n, "the primary %s is connected", l->peer);
+	node_log(n, LOG_LVL_INFO, "connected to %s (%s)", l->peer, l->tls[0] ? l->tls : "no TLS");
+	f.off = n->config.journal_size - n->config.journal_size / 8;
+	if (l->welcome.first_contact)
+		image_remove_foreign(n);
+	link_send(n, l->index, &f, NULL, 0);
+	backup_session(n, l);
+}
+
+static int welcome_got(struct node *n, struct plink *l, const uint8_t *payload)
+{
+	struct welcome w;
+
+	if (n->role != NODE_BACKUP || l->state != PL_HELLO || !l->have_hello || n->live >= 0 ||
+	    welcome_decode(&w, payload, l->frame.payload_len))
+		return -EPROTO;
+	if (n->com_ep || !n->ready) { /* a commit of the last session is still becoming durable */
+		link_refuse(n, l->index, REFUSE_BUSY);
+		return 0;
+	}
+	if (n->st.have_pair && memcmp(w.pair, n->st.pair, 16)) {
+		link_refuse(n, l->index, REFUSE_PAIR);
+		return 0;
+	}
+	if (l->frame.session <= n->st.session_high || w.epoch <= n->committed)
+		return -EPROTO;
+	if (n->st.lineage.generation && n->st.lineage.generation != w.lineage.generation &&
+	    !lineage_find(&w.lineage, n->st.lineage.generation)) {
+		link_refuse(n, l->index, REFUSE_SPLIT);
+		return 0;
+	}
+	memcpy(n->st.pair, w.pair, 16);
+	n->st.have_pair = true;
+	n->st.session_high = l->session = l->save_session = l->frame.session;
+	n->st.epoch_high = max64(n->st.epoch_high, w.epoch);
+	n->st.adopting = w.lineage; /* taken over by the commit record that names it */
+	l->welcome = w;
+	l->state = PL_WELCOME;
+	l->save.owner = l;
+	if (l->save.busy)
+		return -EBUSY;
+	node_save(n, &l->save, backup_saved);
+	return 0;
+}
+
+static int refuse_got(struct node *n, struct plink *l)
+{
+	unsigned refusal = (unsigned)l->frame.off;
+
+	n->counters.link_refusals_total++;
+	node_error(n, "refused by %s: %s", l->peer, refusal_text(refusal));
+	node_reason(n, "refused by the peer: %s", refusal_text(refusal));
+	if (refusal == REFUSE_STALE && n->role == NODE_BACKUP)
+		return -ECONNREFUSED;
+	if (l->dialled && n->backoff_ms < 1000)
+		n->backoff_ms = refusal == REFUSE_BUSY || refusal == REFUSE_DUPLICATE ? BACKOFF_MIN_MS * 2 : 1000;
+	return -ECONNREFUSED;
+}
+
+/* ---- frames ---- */
+
+static int fence_got(struct node *n, struct plink *l)
+{
+	struct frame f = { .type = FRAME_FENCED };
+	int link = l->index;
+
+	if (n->role != NODE_PRIMARY || l->state != PL_LIVE)
+		return -EPROTO;
+	link_send(n, link, &f, NULL, 0);
+	n->stale = true;
+	node_fail(n, "the peer was promoted by force; this copy is older (ESTALE)");
+	return -ESTALE;
+}
+
+/* Only what the session's other side may say is taken from it. */
+static int link_frame_live(struct node *n, struct plink *l)
+{
+	struct frame *f = &l->frame;
+
+	if (n->role == NODE_BACKUP) {
+		if (frame_numbered(f->type) || f->type == FRAME_COMMIT)
+			return backup_frame(n, l);
+		if (f->type == FRAME_FENCED) {
+			failover_fenced(n);
+			return 0;
+		}
+		return -EPROTO;
+	}
+	switch (f->type) {
+	case FRAME_CREDIT:
+		if (f->off > n->credit)
+			n->credit = f->off;
+		return 0;
+	case FRAME_DONE:
+		commit_done(n, f->epoch);
+		return 0;
+	case FRAME_REFUSED:
+		commit_refused(n, f->epoch, (int)f->off);
+		return 0;
+	case FRAME_HASHR:
+		sync_hash_reply(n, f->off, f->len == 1);
+		return 0;
+	case FRAME_FENCE:
+		return fence_got(n, l);
+	}
+	return -EPROTO;
+}
+
+static int link_frame(struct node *n, struct plink *l, const uint8_t *payload)
+{
+	struct frame *f = &l->frame;
+	struct frame pong = { .type = FRAME_PONG, .off = f->off };
+
+	switch (f->type) {
+	case FRAME_HELLO:
+		return hello_got(n, l, payload);
+	case FRAME_WELCOME:
+		return welcome_got(n, l, payload);
+	case FRAME_READY:
+		return n->role == NODE_PRIMARY ? ready_got(n, l) : -EPROTO;
+	case FRAME_REFUSE:
+		return refuse_got(n, l);
+	case FRAME_BYE:
+		return -ESHUTDOWN;
+	case FRAME_PING:
+		if (l->state == PL_LIVE && n->role == NODE_PRIMARY)
+			n->peer_overlay = f->len;
+		link_send(n, l->index, &pong, NULL, 0);
+		return 0;
+	case FRAME_PONG:
+		if (l->state == PL_LIVE && n->now_ms * 1000 >= f->off)
+			n->rtt_us = n->now_ms * 1000 - f->off;
+		return 0;
+	}
+	if (l->state != PL_LIVE || n->live != l->index || (f->session && f->session != l->session))
+		return -EPROTO;
+	return link_frame_live(n, l);
+}
+
+/* The payload's place, decided by the header. */
+static int payload_place(struct node *n, struct plink *l)
+{
+	uint32_t len = l->frame.payload_len;
+
+	l->payload = l->small;
+	if (len <= sizeof(l->small) && l->frame.type != FRAME_DATA)
+		return 0;
+	if (l->frame.type == FRAME_DATA) {
+		if (l->state != PL_LIVE || n->role != NODE_BACKUP || n->live != l->index ||
+		    l->frame.session != l->session)
+			return -EPROTO;
+		return backup_payload(n, l);
+	}
+	if (l->frame.type != FRAME_HELLO || l->state != PL_HELLO || l->have_hello)
+		return -EPROTO;
+	l->owned = malloc(len);
+	l->payload = l->owned;
+	return l->owned ? 0 : -ENOMEM;
+}
+
+static int frame_end(struct node *n, struct plink *l)
+{
+	uint32_t len = l->frame.payload_len;
+	int err = 0;
+
+	if (len && l->payload && sum64(l->payload, len) != l->frame.sum) {
+		n->counters.checksum_errors_total++;
+		node_error(n, "peer %s: a %s frame's payload does not match its checksum", l->peer,
+		           frame_name(l->frame.type));
+		err = -EBADMSG;
+	}
+	if (!err)
+		err = link_frame(n, l, l->payload);
+	if (l->state != PL_FREE) {
+		free(l->owned);
+		l->owned = NULL;
+		l->have = 0;
+		l->in_payload = false;
+	}
+	return err;
+}
+
+static const char *why_text(int err, const struct plink *l, const char *why)
+{
+	return err == -ESHUTDOWN ? "the peer left in order" : err == -ECONNREFUSED ? "refused" :
+	       err == -ESTALE ? "the peer was promoted" : err == -ENOBUFS ? "the peer overran its credit" :
+	       err == -EPROTO && why ? why : frame_name(l->frame.type);
+}
+
+/* One step: header or payload bytes. Bytes taken, or -errno. */
+static ssize_t rx_step(struct node *n, struct plink *l, const uint8_t *buf, size_t len, const char **why)
+{
+	uint32_t want = l->in_payload ? l->frame.payload_len - l->have : FRAME_HEADER - l->have;
+	size_t take = len < want ? len : want;
+	int err = 0;
+
+	if (!l->in_payload)
+		memcpy(l->header + l->have, buf, take);
+	else if (l->payload)
+		memcpy(l->payload + l->have, buf, take);
+	l->have += (uint32_t)take;
+	if (take < want)
+		return (ssize_t)take;
+	if (!l->in_payload) {
+		err = frame_decode(&l->frame, l->header, why);
+		if (err)
+			return err;
+		l->have = 0;
+		l->in_payload = true;
+		err = payload_place(n, l);
+		if (!err && !l->frame.payload_len)
+			err = frame_end(n, l);
+	} else {
+		err = frame_end(n, l);
+	}
+	return err ? err : (ssize_t)take;
+}
+
+void node_link_rx(struct node *n, int link, const void *data, size_t len)
+{
+	struct plink *l = &n->links[link];
+	const uint8_t *buf = data;
+
+	l->heard_ms = n->now_ms;
+	n->counters.link_received_bytes_total += len;
+	while (len && l->state != PL_FREE) {
+		const char *why = NULL;
+		ssize_t took = rx_step(n, l, buf, len, &why);
+
+		if (took < 0 && l->state != PL_FREE) {
+			if (took != -ESHUTDOWN && took != -ECONNREFUSED && took != -ESTALE)
+				node_error(n, "peer %s: %s (%s); closing", l->peer, why_text((int)took, l, why),
+				           strerror((int)-took));
+			link_drop(n, link, why_text((int)took, l, why));
+		}
+		if (took < 0)
+			return;
+		buf += took;
+		len -= (size_t)took;
+	}
+}
+
+void node_link_tx_ready(struct node *n, int link)
+{
+	(void)n;
+	(void)link; /* the pumps at the batch's end look at the room */
+}
+
+void node_link_closed(struct node *n, int link, const char *why)
+{
+	forget(n, link, why);
+}
+
+void node_dial_failed(struct node *n, const char *why)
+{
+	n->dialling = false;
+	if (n->live < 0)
+		node_error(n, "%s", why);
+	schedule_dial(n);
+	start_asked(n);
+}
+
+bool node_accepts(const struct node *n)
+{
+	return !n->apart && !n->stopping && !n->failed && !n->stale;
+}
+
+/* ---- time ---- */
+
+static void heartbeat(struct node *n)
+{
+	struct frame f = { .type = FRAME_PING, .off = n->now_ms * 1000, .len = n->overlay_bytes };
+
+	if (n->live < 0 || n->now_ms < n->ping_ms)
+		return;
+	n->ping_ms = n->now_ms + ping_interval(n);
+	link_send(n, n->live, &f, NULL, 0);
+}
+
+static void silence(struct node *n)
+{
+	for (int i = 0; i < LINKS_MAX; i++) {
+		struct plink *l = &n->links[i];
+		uint32_t limit = l->state == PL_LIVE ? n->config.link_timeout_ms : HANDSHAKE_MS;
+		uint64_t since = l->state == PL_LIVE ? l->heard_ms : l->opened_ms;
+		char why[80];
+
+		if (l->state == PL_FREE)
+			continue;
+		/* Silence counts only while this node's own ticks came in time. */
+		if (n->late_tick) {
+			l->heard_ms = l->opened_ms = n->now_ms;
+			continue;
+		}
+		if (n->now_ms - since <= limit)
+			continue;
+		snprintf(why, sizeof(why), l->state == PL_LIVE ? "silent for %u ms" : "no welcome within %u ms", limit);
+		link_drop(n, i, why);
+	}
+}
+
+void link_pump(struct node *n)
+{
+	bool busy = n->dialling;
+
+	heartbeat(n);
+	silence(n);
+	for (int i = 0; i < LINKS_MAX; i++)
+		busy |= n->links[i].state != PL_FREE;
+	if (busy || !n->config.can_dial || n->apart || n->stopping || n->failed || n->stale || n->failover ||
+	    n->role == NODE_UNPROTECTED || (!n->ready && !n->start_wait) || n->now_ms < n->dial_ms)
+		return;
+	n->dialling = true;
+	schedule_dial(n);
+	n->env->ops->dial(n->env);
+}
+
+void link_connect(struct node *n, struct command_req *r)
+{
+	if (n->role == NODE_UNPROTECTED || (!n->config.can_dial && !n->config.can_accept)) {
+		command_reply(n, r, -EPERM, "this node was mounted without a peer");
+		return;
+	}
+	n->apart = false;
+	n->backoff_ms = 0;
+	n->dial_ms = 0;
+	command_reply(n, r, 0, "done");
+}
+
+void link_disconnect(struct node *n, struct command_req *r)
+{
+	if (n->role == NODE_UNPROTECTED) {
+		command_reply(n, r, -EPERM, "this node has no peer");
+		return;
+	}
+	n->apart = true;
+	links_close(n, REFUSE_DISCONNECTED);
+	node_reason(n, "disconnected by command; `connect` ends that");
+	command_reply(n, r, 0, "done");
+}

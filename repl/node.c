@@ -1,0 +1,730 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A node's life: which role SOURCE allows, start, the way of guests' requests
+ * and commands, the pumps that run at the end of each batch of events, stop.
+ */
+#include "node.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+#define TICK_MS 50u
+#define STOP_FULL_MS 3000u /* how long a stop waits for room in SOURCE's file system */
+
+/* ---- saying things ---- */
+
+static void vlog(struct node *n, int level, const char *fmt, va_list ap)
+{
+	char text[512];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	n->env->ops->log(n->env, level, text);
+}
+
+void node_log(struct node *n, int level, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vlog(n, level, fmt, ap);
+	va_end(ap);
+}
+
+void node_error(struct node *n, const char *fmt, ...)
+{
+	char text[sizeof(n->last_error)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	/* The same line over and over (a peer that is away) is said once. */
+	if (strcmp(text, n->last_error))
+		node_log(n, LOG_LVL_WARN, "%s", text);
+	memcpy(n->last_error, text, sizeof(text));
+	n->last_error_ms = n->now_ms;
+}
+
+void node_reason(struct node *n, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(n->reason, sizeof(n->reason), fmt, ap);
+	va_end(ap);
+}
+
+/* An internal error: guests get EIO from here on, the committed state on disk is not touched. */
+void node_fail(struct node *n, const char *fmt, ...)
+{
+	char text[sizeof(n->reason)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (n->failed)
+		return;
+	n->failed = true;
+	memcpy(n->reason, text, sizeof(text));
+	node_error(n, "%s", text);
+	node_log(n, LOG_LVL_ERROR, "mode failed: %s", text);
+}
+
+const char *node_mode(const struct node *n)
+{
+	if (n->failed)
+		return "failed";
+	if (n->role == NODE_BACKUP)
+		return "backup";
+	return n->role == NODE_PRIMARY && n->live >= 0 && n->links[n->live].state == PL_LIVE ? "primary" : "unprotected";
+}
+
+bool node_established(const struct node *n)
+{
+	return n->st.have_pair && n->role == NODE_PRIMARY && n->st.shared_generation;
+}
+
+uint64_t random64(struct node *n)
+{
+	uint64_t v = 0;
+
+	while (!v)
+		n->env->ops->random(n->env, &v, sizeof(v));
+	return v;
+}
+
+void submit(struct node *n, struct io *io)
+{
+	n->ios_busy++;
+	n->env->ops->submit(n->env, io);
+}
+
+/* ---- images ---- */
+
+struct image *image_add(struct node *n, uint64_t id)
+{
+	struct image *img;
+
+	if (n->image_count >= IMAGES_MAX)
+		return NULL;
+	img = calloc(1, sizeof(*img));
+	if (!img)
+		return NULL;
+	img->node = n;
+	img->id = id;
+	if (n->arena)
+		map_init(&img->overlay, n->arena);
+	img->next = n->images;
+	n->images = img;
+	n->image_count++;
+	return img;
+}
+
+static void file_gone(struct io *io)
+{
+	struct node *n = io->owner;
+
+	n->ios_busy--;
+	if (io->op == IO_REMOVE) {
+		*io = (struct io){ .op = IO_CLOSE, .kind = FILE_IMAGE, .file = io->file, .done = file_gone, .owner = n };
+		submit(n, io);
+		return;
+	}
+	free(io);
+}
+
+static void file_let_go(struct node *n, uint64_t id, bool remove)
+{
+	struct io *io = calloc(1, sizeof(*io));
+
+	if (!io)
+		return; /* a descriptor stays open until the daemon ends */
+	*io = (struct io){ .op = remove ? IO_REMOVE : IO_CLOSE, .kind = FILE_IMAGE, .file = id, .done = file_gone,
+		.owner = n };
+	submit(n, io);
+}
+
+void image_drop(struct node *n, struct image *img)
+{
+	struct image **p = &n->images;
+
+	while (*p != img)
+		p = &(*p)->next;
+	*p = img->next;
+	n->image_count--;
+	dirty_free(&img->miss);
+	dirty_free(&img->cur);
+	dirty_free(&img->com);
+	dirty_free(&img->bad);
+	if (img->overlay.arena)
+		map_clear(&img->overlay);
+	free(img);
+}
+
+/* First contact with overwrite=yes: what was here before makes room. */
+void image_remove_foreign(struct node *n)
+{
+	struct image *next;
+
+	for (struct image *i = n->images; i; i = next) {
+		next = i->next;
+		if (!i->foreign)
+			continue;
+		file_let_go(n, i->id, true);
+		image_drop(n, i);
+	}
+}
+
+/* Unlinked images go when nobody uses them any more. */
+static void images_collect(struct node *n)
+{
+	struct image *next;
+
+	if (!n->collect)
+		return;
+	n->collect = false;
+	for (struct image *i = n->images; i; i = next) {
+		next = i->next;
+		if (i->visible || i->next_visible || i->opens || i->claims.count || i->direct || i->foreign || i->touched_com ||
+		    n->com_syncs || n->reads || (n->have_journal && (epoch_references(n, i) || !destage_clean(n))))
+			continue;
+		if (n->role != NODE_BACKUP && !i->name[0] && !sync_covers(n, i, 0, UINT64_MAX / 2)) {
+			file_let_go(n, i->id, false);
+			image_drop(n, i);
+		}
+	}
+}
+
+struct image *node_image(struct node *n, const char *name)
+{
+	for (struct image *i = n->images; i; i = i->next)
+		if (i->visible && !strcmp(i->name, name))
+			return i;
+	return NULL;
+}
+
+struct image *node_image_by_id(struct node *n, uint64_t id)
+{
+	for (struct image *i = n->images; i; i = i->next)
+		if (i->id == id)
+			return i;
+	return NULL;
+}
+
+struct image *node_image_next(struct node *n, struct image *prev)
+{
+	struct image *i = prev ? prev->next : n->images;
+
+	while (i && !i->visible)
+		i = i->next;
+	return i;
+}
+
+const char *image_name(const struct image *img)
+{
+	return img->name;
+}
+
+uint64_t image_id(const struct image *img)
+{
+	return img->id;
+}
+
+uint64_t image_size(const struct image *img)
+{
+	return twin_size(img);
+}
+
+uint64_t image_mtime_ns(const struct image *img)
+{
+	return img->mtime_ns;
+}
+
+int image_open(struct node *n, struct image *img)
+{
+	if (n->failed)
+		return n->stale ? -ESTALE : -EIO;
+	if (n->role == NODE_BACKUP && !img->consistent)
+		return -EAGAIN;
+	img->opens++;
+	return 0;
+}
+
+void image_close(struct node *n, struct image *img)
+{
+	assert(img->opens);
+	img->opens--;
+	n->collect |= !img->visible;
+}
+
+/* ---- guests and commands ---- */
+
+void guest_finish(struct node *n, struct guest_io *g, int error)
+{
+	struct counters *c = &n->counters;
+
+	g->error = error;
+	c->guest_errors_total += error != 0 && error != -ENXIO;
+	switch (g->op) {
+	case GUEST_READ:
+		c->guest_reads_total++;
+		c->guest_read_bytes_total += error ? 0 : g->len;
+		break;
+	case GUEST_WRITE:
+		c->guest_writes_total++;
+		c->guest_write_bytes_total += error ? 0 : g->len;
+		break;
+	case GUEST_SYNC:
+		c->guest_syncs_total++;
+		break;
+	case GUEST_PUNCH:
+	case GUEST_ZERO:
+		c->guest_discards_total++;
+		break;
+	}
+	g->next = NULL;
+	*n->finished_tail = g;
+	n->finished_tail = &g->next;
+}
+
+void node_guest(struct node *n, struct guest_io *g)
+{
+	n->guests_busy++;
+	g->error = 0;
+	if (n->failed)
+		guest_finish(n, g, n->stale ? -ESTALE : -EIO);
+	else if (g->op == GUEST_WRITE && !g->len)
+		guest_finish(n, g, 0);
+	else if (g->op != GUEST_TRUNC && g->op != GUEST_CREATE && (g->off >= MAP_OFF_MAX || g->len > MAP_OFF_MAX - g->off) &&
+	         g->op != GUEST_PUNCH && g->op != GUEST_EXTENT)
+		guest_finish(n, g, -EFBIG);
+	else if (g->op == GUEST_TRUNC && g->len >= MAP_OFF_MAX)
+		guest_finish(n, g, -EFBIG);
+	else if (n->role == NODE_BACKUP || n->local_path)
+		twin_guest(n, g);
+	else
+		primary_guest(n, g);
+}
+
+void command_reply(struct node *n, struct command_req *r, int error, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	r->error = error;
+	if (error && r->epoch) /* the fail line carries epoch=N as a key of its own */
+		snprintf(r->reply, sizeof(r->reply), "fail errno=%s reason=\"%s\" epoch=%llu", errno_name(-error), text,
+		         (unsigned long long)r->epoch);
+	else if (error)
+		snprintf(r->reply, sizeof(r->reply), "fail errno=%s reason=\"%s\"", errno_name(-error), text);
+	else
+		snprintf(r->reply, sizeof(r->reply), "%s", text);
+	r->next = n->replied;
+	n->replied = r;
+}
+
+void node_command(struct node *n, struct command_req *r)
+{
+	r->epoch = 0;
+	r->next = NULL;
+	switch (r->cmd.verb) {
+	case CMD_FLUSH:
+		commit_flush(n, r);
+		return;
+	case CMD_FAILOVER:
+		failover_command(n, r);
+		return;
+	case CMD_CONNECT:
+		link_connect(n, r);
+		return;
+	case CMD_DISCONNECT:
+		link_disconnect(n, r);
+		return;
+	case CMD_HELP:
+		command_reply(n, r, 0, "done");
+		snprintf(r->reply, sizeof(r->reply), "done\n%s", command_help());
+		return;
+	}
+	command_reply(n, r, -EINVAL, "unknown command");
+}
+
+void node_command_cancel(struct node *n, struct command_req *r)
+{
+	commit_cancel(n, r);
+}
+
+/* ---- start ---- */
+
+static int role_of(struct node *n, char *err, size_t err_size)
+{
+	int want = n->config.role, has = n->st.role;
+
+	if (want < 0)
+		want = has;
+	n->role = want;
+	if (want == has || !n->st.have_pair)
+		return 0;
+	if (has == NODE_BACKUP) {
+		snprintf(err, err_size, "SOURCE is a backup; it becomes writable only by `failover`: mount it with role=backup, "
+		         "then `echo failover > MNT/.colo/ctl`");
+		return -EPERM;
+	}
+	if (want == NODE_BACKUP) {
+		snprintf(err, err_size, "SOURCE is a primary's; it becomes a backup only when its peer was promoted or by an order "
+		         "of its own: mount it with role=primary, or begin the backup with an empty SOURCE");
+		return -EPERM;
+	}
+	return 0;
+}
+
+static int images_boot(struct node *n, const struct boot *boot)
+{
+	for (size_t i = 0; i < boot->image_count; i++) {
+		const struct boot_image *b = &boot->images[i];
+		struct image *img;
+
+		if (!b->name[0])
+			continue; /* a hidden leaving of an earlier life as a backup */
+		img = image_add(n, b->id);
+		if (!img)
+			return n->image_count >= IMAGES_MAX ? -EMFILE : -ENOMEM;
+		memcpy(img->name, b->name, sizeof(img->name));
+		img->size = b->size;
+		img->mtime_ns = b->mtime_ns;
+		img->visible = img->consistent = img->file = img->touched = true;
+	}
+	return 0;
+}
+
+void node_started(struct node *n, int error, const char *why)
+{
+	if (n->start_told)
+		return;
+	n->start_told = true;
+	n->ready = !error;
+	n->start_error = error;
+	snprintf(n->start_why, sizeof(n->start_why), "%s", why);
+}
+
+static void start_synced(struct journal_sync *s, int error)
+{
+	struct node *n = s->owner;
+
+	node_started(n, error, error ? "the journal cannot be made durable" : "");
+}
+
+static void start_saved(struct save *s, int error)
+{
+	struct node *n = s->owner;
+
+	if (error) {
+		node_started(n, error, "the state file cannot be written");
+		return;
+	}
+	n->epoch_bound = n->st.epoch_high;
+	if (n->have_journal) {
+		n->com_sync.owner = n;
+		n->com_sync.done = start_synced;
+		journal_sync(&n->journal, &n->com_sync);
+		return;
+	}
+	if (node_established(n) && n->config.can_dial) {
+		n->start_wait = true; /* link.c ends it */
+		n->start_deadline_ms = n->now_ms + HANDSHAKE_MS;
+		return;
+	}
+	node_started(n, 0, "");
+}
+
+static void first_reason(struct node *n)
+{
+	if (n->role == NODE_BACKUP)
+		node_reason(n, n->st.have_pair ? "waiting for the primary" : "waiting for a primary to make the pair with");
+	else if (n->role == NODE_PRIMARY && n->local_path)
+		node_reason(n, "promoted; the journal is being drained into the images");
+	else if (n->role == NODE_PRIMARY)
+		node_reason(n, "no peer is connected yet");
+	else
+		node_reason(n, "mounted without a peer");
+}
+
+static int restore(struct node *n, const struct boot *boot, char *err, size_t err_size)
+{
+	int error = boot->state ? state_decode(&n->st, boot->state, boot->state_len) : 0;
+
+	if (error) {
+		snprintf(err, err_size, "SOURCE/.colofs/state is damaged or of another version; bring it back from a copy, or "
+		         "remove .colofs to begin a new pair");
+		return error;
+	}
+	error = role_of(n, err, err_size);
+	if (error)
+		return error;
+	n->acked_epoch = n->st.epoch;
+	n->cur.number = n->st.epoch_high + 1;
+	n->raised = n->st.lineage.generation != n->st.shared_generation;
+	if (n->role == NODE_BACKUP || n->st.promoted) {
+		error = restore_journal(n, boot, err, err_size);
+		n->local_path = n->st.promoted;
+		n->st.journal_used = true;
+		n->st.role = n->role;
+		if (n->local_path) {
+			n->acked_epoch = n->committed;
+			n->raised = true;
+		}
+		return error;
+	}
+	n->st.role = n->role;
+	error = images_boot(n, boot);
+	if (error)
+		snprintf(err, err_size, "reading SOURCE: %s%s", strerror(-error),
+		         error == -EMFILE ? " (1024 images at most)" : "");
+	return error;
+}
+
+struct node *node_create(struct env *env, const struct node_config *config, const struct boot *boot,
+                         void (*on_ready)(void *ctx, int error, const char *why), void *ctx,
+                         int *error, char *err, size_t err_size)
+{
+	struct node *n = calloc(1, sizeof(*n));
+
+	*error = -ENOMEM;
+	snprintf(err, err_size, "out of memory");
+	if (!n)
+		return NULL;
+	n->env = env;
+	n->config = *config;
+	snprintf(n->source, sizeof(n->source), "%s", config->source ? config->source : "");
+	memcpy(n->id, boot->node, 16);
+	n->on_ready = on_ready;
+	n->ready_ctx = ctx;
+	n->finished_tail = &n->finished;
+	n->held_tail = &n->held;
+	n->twin_wait_tail = &n->twin_wait;
+	n->live = -1;
+	n->version = 1;
+	for (int i = 0; i < LINKS_MAX; i++)
+		n->links[i].index = i;
+	n->save_buf = malloc(STATE_MAX);
+	*error = n->save_buf ? restore(n, boot, err, err_size) : -ENOMEM;
+	if (*error) {
+		node_destroy(n);
+		return NULL;
+	}
+	first_reason(n);
+	n->st.clean = false;
+	node_save(n, &n->start_save, start_saved);
+	return n;
+}
+
+/* ---- stop ---- */
+
+void node_stop(struct node *n, void (*on_stopped)(void *ctx, int error, const char *why), void *ctx)
+{
+	n->on_stopped = on_stopped;
+	n->stopped_ctx = ctx;
+	n->stopping = true;
+	n->stop_ms = n->now_ms;
+	links_close(n, 0);
+}
+
+static void stop_tell(struct node *n, int error, const char *why)
+{
+	n->stopped = true;
+	n->stop_error = error;
+	snprintf(n->stop_why, sizeof(n->stop_why), "%s", why);
+}
+
+static void stop_saved(struct save *s, int error)
+{
+	struct node *n = s->owner;
+
+	if (error)
+		stop_tell(n, error, "the state file cannot be written");
+	else if (n->stop_error)
+		stop_tell(n, n->stop_error, "an image could not be made durable");
+	else
+		stop_tell(n, 0, "");
+}
+
+static void stop_save(struct node *n)
+{
+	n->st.clean = true;
+	if (n->role != NODE_BACKUP)
+		n->st.epoch = n->acked_epoch > n->st.epoch ? n->acked_epoch : n->st.epoch;
+	node_save(n, &n->stop_save, stop_saved);
+}
+
+static void stop_synced(struct io *io)
+{
+	struct node *n = io->owner;
+
+	n->ios_busy--;
+	if (io->result && io->op == IO_SYNC)
+		n->stop_error = io->result;
+	if (--n->stop_syncs == 0)
+		stop_save(n);
+}
+
+/* The image files hold all that the guest wrote. */
+static void stop_images(struct node *n)
+{
+	n->stop_syncs = 1;
+	for (struct image *i = n->images; i; i = i->next) {
+		if (!i->file)
+			continue;
+		n->stop_syncs++;
+		i->sync_io = (struct io){ .op = IO_SYNC, .kind = FILE_IMAGE, .file = i->id, .done = stop_synced, .owner = n };
+		submit(n, &i->sync_io);
+	}
+	n->dir_io = (struct io){ .op = IO_DIRSYNC, .kind = FILE_IMAGE, .done = stop_synced, .owner = n };
+	submit(n, &n->dir_io);
+}
+
+static void stop_pump(struct node *n)
+{
+	if (!n->stopping || n->stopped || n->stop_begun)
+		return;
+	if (n->guests_busy || n->com_ep || n->saving || n->com_syncs || n->failover || (!n->ready && !n->start_told))
+		return;
+	if (!n->failed && !destage_clean(n)) {
+		if (!n->destage_full || n->now_ms - n->stop_ms < STOP_FULL_MS)
+			return;
+		n->stop_begun = true;
+		stop_tell(n, -ENOSPC, "SOURCE's file system is full: committed data stays in the journal until the next mount");
+		return;
+	}
+	if (n->ios_busy && !n->failed)
+		return;
+	n->stop_begun = true;
+	if (n->failed)
+		stop_tell(n, -EIO, n->reason);
+	else
+		stop_images(n);
+}
+
+void node_destroy(struct node *n)
+{
+	if (!n)
+		return;
+	epoch_free(n->cur_ep);
+	epoch_free(n->com_ep);
+	epoch_free(n->local);
+	while (n->seals) {
+		struct epoch *e = n->seals;
+
+		n->seals = e->older;
+		epoch_free(e);
+	}
+	while (n->images)
+		image_drop(n, n->images);
+	for (int i = 0; i < LINKS_MAX; i++) {
+		free(n->links[i].owned);
+		hello_free(&n->links[i].hello);
+	}
+	for (uint32_t i = 0; i < SYNC_OPS; i++)
+		free(n->sync_ops[i].buf);
+	destage_free(n);
+	view_free(n);
+	twin_free(n);
+	journal_free(&n->journal);
+	journal_free(&n->overlay);
+	if (n->arena)
+		arena_destroy(n->arena);
+	state_free(&n->st);
+	free(n->save_buf);
+	free(n);
+}
+
+/* ---- time and the pumps ---- */
+
+void node_time(struct node *n, uint64_t now_ms, uint64_t wall_ms)
+{
+	if (n->now_ms && now_ms > n->last_tick_ms + LATE_TICK_MS)
+		n->late_tick = true;
+	if (!n->now_ms)
+		n->link_since_ms = now_ms;
+	n->last_tick_ms = n->now_ms = now_ms;
+	n->wall_ms = wall_ms;
+}
+
+uint64_t node_deadline_ms(const struct node *n)
+{
+	uint64_t at = n->now_ms + TICK_MS;
+	uint64_t cut = n->last_cut_ms + n->config.commit_ms;
+
+	if (destage_eager(n) || n->finished || n->replied || n->again)
+		return n->now_ms;
+	if (n->config.commit_ms && n->written_since_cut && cut < at)
+		at = cut > n->now_ms ? cut : n->now_ms + 1;
+	if (n->live < 0 && n->config.can_dial && n->dial_ms > n->now_ms && n->dial_ms < at)
+		at = n->dial_ms;
+	return at;
+}
+
+static void tell(struct node *n)
+{
+	while (n->finished) {
+		struct guest_io *g = n->finished;
+
+		n->finished = g->next;
+		if (!n->finished)
+			n->finished_tail = &n->finished;
+		n->guests_busy--;
+		g->done(g);
+	}
+	while (n->replied) {
+		struct command_req *r = n->replied;
+
+		n->replied = r->next;
+		r->done(r);
+	}
+	if (n->start_told && n->on_ready) {
+		void (*on_ready)(void *, int, const char *) = n->on_ready;
+
+		n->on_ready = NULL;
+		on_ready(n->ready_ctx, n->start_error, n->start_why);
+	}
+	if (n->stopped && n->on_stopped) {
+		void (*on_stopped)(void *, int, const char *) = n->on_stopped;
+
+		n->on_stopped = NULL;
+		on_stopped(n->stopped_ctx, n->stop_error, n->stop_why);
+	}
+}
+
+void node_batch_end(struct node *n)
+{
+	link_pump(n);
+	if (n->start_wait && n->now_ms >= n->start_deadline_ms) {
+		n->start_wait = false;
+		node_started(n, 0, "");
+	}
+	sync_pump(n);
+	commit_pump(n);
+	if (n->have_journal) {
+		view_pump(n);
+		twin_pump(n);
+		failover_pump(n);
+		destage_pump(n);
+		failover_drained_pump(n);
+		backup_pump(n);
+		journal_pump(&n->journal, n->now_ms);
+		if (n->role == NODE_BACKUP || n->local_path)
+			journal_pump(&n->overlay, n->now_ms);
+		n->again = view_ready(n) || (n->twin_wait && n->role == NODE_PRIMARY && !n->local_path);
+	}
+	images_collect(n);
+	stop_pump(n);
+	n->late_tick = false;
+	tell(n);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Who may pair with whom: the rules of lineage. Both nodes run pair_judge() on
+ * the two HELLOs and come to the same verdict, each from its own side. Nothing
+ * is changed here.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+bool pair_has_images(const struct node *n)
+{
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i->visible || i->foreign)
+			return true;
+	return false;
+}
+
+/* What this node says of itself. h->images is malloc'ed; hello_free(). */
+void pair_hello(struct node *n, struct hello *h)
+{
+	memset(h, 0, sizeof(*h));
+	h->proto_min = PROTO_MIN;
+	h->proto_max = PROTO_MAX;
+	memcpy(h->node, n->id, 16);
+	memcpy(h->pair, n->st.pair, 16);
+	h->have_pair = n->st.have_pair;
+	h->overwrite = n->config.overwrite;
+	h->has_images = pair_has_images(n);
+	h->role = n->role;
+	h->lineage = n->st.lineage;
+	h->committed = n->role == NODE_BACKUP ? n->committed : n->acked_epoch;
+	h->epoch_high = n->st.epoch_high > n->cur.number ? n->st.epoch_high : n->cur.number;
+	if (n->role == NODE_BACKUP && n->cur_ep && n->cur_ep->number > h->epoch_high)
+		h->epoch_high = n->cur_ep->number;
+	h->session_high = n->st.session_high;
+	h->images = calloc(n->image_count ? n->image_count : 1, sizeof(*h->images));
+	for (struct image *i = n->images; i && h->images; i = i->next) {
+		if (!i->name[0] && !(i->direct && i->next_name[0]))
+			continue;
+		if (i->foreign || (n->role != NODE_BACKUP && !i->visible))
+			continue;
+		struct hello_image *im = &h->images[h->image_count++];
+
+		im->id = i->id;
+		im->size = i->size;
+		im->consistent = n->role != NODE_BACKUP || i->consistent;
+		memcpy(im->name, i->name[0] ? i->name : i->next_name, sizeof(im->name));
+	}
+}
+
+/* Has `younger` come through what `older` is now? Only if older committed nothing behind the fork that
+ * younger could not have ordered. */
+static bool descends(const struct lineage *younger, const struct lineage *older, uint64_t older_committed)
+{
+	const struct ancestor *a = lineage_find(younger, older->generation);
+
+	return a && (older_committed <= a->epoch || older_committed <= a->doubt);
+}
+
+static enum verdict refuse(unsigned *refusal, unsigned why)
+{
+	*refusal = why;
+	return PAIR_REFUSE;
+}
+
+/* This node is the primary, the other a backup of the same pair. */
+static enum verdict judge_lineage(const struct node *n, const struct hello *p, unsigned *refusal, bool *stale)
+{
+	const struct lineage *mine = &n->st.lineage;
+
+	if (!p->lineage.generation)
+		return PAIR_FULL;
+	if (p->lineage.generation == mine->generation || descends(mine, &p->lineage, p->committed)) {
+		if (p->committed > n->epoch_bound)
+			return refuse(refusal, REFUSE_LOST);
+		if (n->have_sets && (p->committed == n->acked_epoch || (n->doubt_valid && p->committed == n->com.number)))
+			return PAIR_DELTA;
+		return PAIR_FULL;
+	}
+	if (lineage_find(&p->lineage, mine->generation)) {
+		*stale = true;
+		return refuse(refusal, REFUSE_STALE);
+	}
+	return refuse(refusal, REFUSE_SPLIT);
+}
+
+/* Two that may both be written to. */
+static enum verdict judge_primaries(const struct node *n, const struct hello *p, unsigned *refusal, bool *stale)
+{
+	const struct lineage *mine = &n->st.lineage;
+
+	if (descends(&p->lineage, mine, n->acked_epoch) && p->lineage.generation != mine->generation) {
+		*stale = true;
+		return refuse(refusal, REFUSE_STALE);
+	}
+	if (descends(mine, &p->lineage, p->committed) && p->lineage.generation != mine->generation)
+		return refuse(refusal, REFUSE_NEWER);
+	if (mine->generation && p->lineage.generation && p->lineage.generation != mine->generation)
+		return refuse(refusal, REFUSE_SPLIT);
+	return refuse(refusal, REFUSE_ROLES);
+}
+
+enum verdict pair_judge(const struct node *n, const struct hello *p, unsigned *refusal, bool *stale)
+{
+	*stale = false;
+	if (p->proto_max < PROTO_MIN || p->proto_min > PROTO_MAX)
+		return refuse(refusal, REFUSE_VERSION);
+	if (!memcmp(p->node, n->id, 16))
+		return refuse(refusal, REFUSE_SELF);
+	if (p->have_pair && n->st.have_pair && memcmp(p->pair, n->st.pair, 16))
+		return refuse(refusal, REFUSE_PAIR);
+	if (n->role == NODE_PRIMARY && p->role == NODE_PRIMARY)
+		return judge_primaries(n, p, refusal, stale);
+	if (n->role == p->role || n->role == NODE_UNPROTECTED || p->role == NODE_UNPROTECTED)
+		return refuse(refusal, REFUSE_ROLES);
+	if (n->role == NODE_BACKUP) {
+		/* The primary decides; a backup only keeps what must not be touched. */
+		if (!p->have_pair && n->st.have_pair)
+			return refuse(refusal, REFUSE_PAIR);
+		if (!n->st.have_pair && pair_has_images(n) && !n->config.overwrite)
+			return refuse(refusal, REFUSE_NOT_EMPTY);
+		return n->st.have_pair ? PAIR_DELTA : PAIR_FIRST;
+	}
+	if (p->have_pair && !n->st.have_pair)
+		return refuse(refusal, REFUSE_PAIR);
+	if (!p->have_pair)
+		return p->has_images && !p->overwrite ? refuse(refusal, REFUSE_NOT_EMPTY) : PAIR_FIRST;
+	return judge_lineage(n, p, refusal, stale);
+}

@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A primary's data path, which a single unprotected node takes too. A write
+ * claims its range, goes to the image file and, from the same buffer, to the
+ * link; the guest gets its answer when the file has it. What finds no room in
+ * the link is sent later from the image (sync.c): the range is marked, the
+ * answer held for link-timeout at most. So no payload is ever parked.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "core.h"
+#include "sum.h"
+
+enum { SENT = 1, HELD = 2, COUNTED = 4 };
+
+static void begin(struct guest_io *g);
+
+bool primary_mirrors(const struct node *n)
+{
+	return n->live >= 0 && n->role == NODE_PRIMARY && n->links[n->live].state == PL_LIVE;
+}
+
+/* Bytes of frame cost that may be sent now: the peer's credit and the send buffer. */
+uint64_t primary_room(const struct node *n)
+{
+	if (!primary_mirrors(n) || n->credit <= n->spent + n->reserved)
+		return 0;
+	uint64_t credit = n->credit - n->spent - n->reserved;
+	uint64_t tx = n->env->ops->tx_room(n->env, n->live);
+
+	return credit < tx ? credit : tx;
+}
+
+/* A numbered frame of the current epoch. */
+void primary_send(struct node *n, struct frame *f, const void *payload, size_t len)
+{
+	struct pepoch *e = &n->cur;
+
+	f->session = n->session;
+	f->epoch = e->number;
+	f->seq = ++n->seq;
+	f->payload_len = (uint32_t)len;
+	f->sum = len ? sum64(payload, len) : 0;
+	if (!e->count)
+		e->first_seq = f->seq;
+	e->last_seq = f->seq;
+	e->count++;
+	e->chain = sum_chain(e->chain, f->sum ^ f->seq);
+	n->spent += frame_cost(f);
+	link_send(n, n->live, f, payload, len);
+}
+
+void primary_send_data(struct node *n, struct image *img, uint64_t off, uint64_t len, const void *buf)
+{
+	dirty_mark(&img->cur, off, len);
+	n->cur.bytes += len;
+	n->cur.writes++;
+	while (len) {
+		size_t part = len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX;
+		struct frame f = { .type = FRAME_DATA, .image = img->id, .off = off };
+
+		primary_send(n, &f, buf, part);
+		buf = (const uint8_t *)buf + part;
+		off += part;
+		len -= part;
+	}
+}
+
+/* Sizes, names, zeroes: small, so never held for want of room. When nobody mirrors, the next session's sync
+ * compares the tables, and ranges are marked by the caller. */
+void primary_meta(struct node *n, uint8_t type, struct image *img, uint64_t off, uint64_t len, uint8_t flags,
+                  const char *name)
+{
+	struct frame f = { .type = type, .image = img->id, .off = off, .len = len, .flags = flags };
+
+	if (!primary_mirrors(n))
+		return;
+	n->cur.writes++;
+	primary_send(n, &f, name, name ? strlen(name) : 0);
+}
+
+/* Whether anything must still be sent before a cut. */
+bool primary_missing(const struct node *n)
+{
+	uint64_t off, len;
+
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i->visible && (i->miss.blocks || i->miss.all) && dirty_next(&i->miss, 0, i->size, 1, &off, &len))
+			return true;
+	return n->held || n->sync_busy;
+}
+
+/* ---- going alone ---- */
+
+static void raised(struct save *s, int error)
+{
+	struct node *n = s->owner;
+	struct guest_io *list = n->raise_wait;
+
+	n->raising = false;
+	n->raise_wait = NULL;
+	if (error)
+		node_error(n, "cannot record that this node goes on alone: %s", strerror(-error));
+	else
+		n->raised = true;
+	/* Without the record the reply would be a promise that a promoted peer could break. */
+	while (list) {
+		struct guest_io *g = list;
+
+		list = g->next;
+		guest_finish(n, g, error);
+	}
+}
+
+/* A new generation, durable before the first reply whose frame no live link took. */
+void primary_raise(struct node *n)
+{
+	if (n->raising || n->raised)
+		return;
+	uint64_t doubt = n->com_active ? n->com.number : n->doubt_valid ? n->com.number : n->cur.number;
+
+	n->raising = true;
+	lineage_push(&n->st.lineage, random64(n), n->acked_epoch, doubt);
+	node_log(n, LOG_LVL_WARN, "going on alone: generation %016llx begins behind epoch %llu",
+	         (unsigned long long)n->st.lineage.generation, (unsigned long long)n->acked_epoch);
+	node_save(n, &n->raise_save, raised);
+}
+
+static void write_finish(struct node *n, struct guest_io *g)
+{
+	if (!(g->stage & SENT) && node_established(n) && !primary_mirrors(n) && !n->raised) {
+		g->next = n->raise_wait;
+		n->raise_wait = g;
+		primary_raise(n);
+		return;
+	}
+	guest_finish(n, g, 0);
+}
+
+/* ---- held answers ---- */
+
+static bool still_missing(const struct guest_io *g)
+{
+	uint64_t off, len;
+
+	return g->image->visible && g->len &&
+	       dirty_next(&g->image->miss, g->off, g->image->size, 1, &off, &len) && off < g->off + g->len;
+}
+
+/* Answer those whose range the sync has sent, and those that waited link-timeout; in order. */
+void primary_held_pump(struct node *n, bool release_all)
+{
+	while (n->held) {
+		struct guest_io *g = n->held;
+		bool late = n->now_ms >= g->deadline_ms;
+
+		if (!release_all && !late && (still_missing(g) || sync_covers(n, g->image, g->off, g->len)))
+			return;
+		if (late && !release_all)
+			node_log(n, LOG_LVL_DEBUG, "a guest write waited %u ms for the link; it is sent later",
+			         n->config.link_timeout_ms);
+		n->held = g->next;
+		if (!n->held)
+			n->held_tail = &n->held;
+		g->next = NULL;
+		write_finish(n, g);
+	}
+}
+
+static void hold(struct node *n, struct guest_io *g)
+{
+	g->stage |= HELD;
+	g->deadline_ms = n->now_ms + n->config.link_timeout_ms;
+	g->next = NULL;
+	*n->held_tail = g;
+	n->held_tail = &g->next;
+}
+
+/* ---- writes ---- */
+
+static uint64_t data_cost(uint64_t len)
+{
+	uint64_t cost = 0;
+
+	for (; len; len -= len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX) {
+		struct frame f = { .payload_len = (uint32_t)(len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX) };
+
+		cost += frame_cost(&f);
+	}
+	return cost;
+}
+
+static void done_common(struct node *n, struct guest_io *g)
+{
+	if (g->stage & COUNTED)
+		commit_write_done(n, g->epoch);
+	g->stage &= (uint8_t)~COUNTED;
+}
+
+static void write_done(struct io *io)
+{
+	struct guest_io *g = io->owner;
+	struct image *img = g->image;
+	struct node *n = img->node;
+	int error = io->result;
+	bool mirrored = img->visible && primary_mirrors(n);
+
+	n->ios_busy--;
+	if (!error && g->off + g->len > img->size)
+		img->size = g->off + g->len;
+	if (error && node_established(n)) {
+		/* Unknown what is on disk now, and the frame cannot be recalled: read back and sent again. */
+		dirty_mark(&img->miss, g->off, g->len);
+	} else if (!(g->stage & SENT) && img->visible && node_established(n)) {
+		if (mirrored && !n->held && primary_room(n) >= data_cost(g->len)) {
+			primary_send_data(n, img, g->off, g->len, g->buf);
+			g->stage |= SENT;
+		} else {
+			dirty_mark(&img->miss, g->off, g->len);
+		}
+	}
+	done_common(n, g);
+	range_release(&img->claims, &g->claim);
+	if (error)
+		guest_finish(n, g, error);
+	else if (!(g->stage & SENT) && mirrored)
+		hold(n, g);
+	else
+		write_finish(n, g);
+}
+
+static void write_begin(struct node *n, struct guest_io *g)
+{
+	struct image *img = g->image;
+
+	if (img->visible && !n->held && primary_room(n) >= data_cost(g->len)) {
+		primary_send_data(n, img, g->off, g->len, g->buf);
+		g->stage |= SENT;
+	}
+	g->io = (struct io){ .op = IO_WRITE, .kind = FILE_IMAGE, .file = img->id, .off = g->off, .len = g->len,
+		.buf = g->buf, .done = write_done, .owner = g };
+	submit(n, &g->io);
+}
+
+/* ---- the rest: zeroes, sizes ---- */
+
+static void range_done(struct io *io)
+{
+	struct guest_io *g = io->owner;
+	struct image *img = g->image;
+	struct node *n = img->node;
+	uint64_t old = img->size, from = g->off, to = g->off + g->len;
+	bool live = img->visible && primary_mirrors(n);
+
+	n->ios_busy--;
+	if (g->op == GUEST_TRUNC) {
+		from = old < g->len ? old : g->len;
+		to = old < g->len ? g->len : old;
+		if (!io->result)
+			img->size = g->len;
+	} else if (!io->result && g->op != GUEST_PUNCH && !g->keep_size && to > old) {
+		img->size = to;
+	}
+	if (!io->result && live) {
+		if (g->op == GUEST_PUNCH || g->op == GUEST_ZERO) {
+			dirty_mark(&img->cur, from, to - from);
+			primary_meta(n, FRAME_ZERO, img, from, to - from, FRAME_F_KEEP, NULL);
+		}
+		if (img->size != old) {
+			dirty_mark(&img->cur, from, to - from);
+			primary_meta(n, FRAME_SIZE, img, 0, img->size, 0, NULL);
+		}
+		g->stage |= SENT;
+	} else if (node_established(n) && g->op != GUEST_ALLOC && to > from) {
+		dirty_mark(&img->miss, from, to - from);
+	}
+	done_common(n, g);
+	range_release(&img->claims, &g->claim);
+	if (io->result)
+		guest_finish(n, g, io->result);
+	else
+		write_finish(n, g);
+}
+
+static void range_begin(struct node *n, struct guest_io *g)
+{
+	static const uint8_t ops[] = { [GUEST_ALLOC] = IO_ALLOC, [GUEST_PUNCH] = IO_PUNCH, [GUEST_ZERO] = IO_ZERO,
+		[GUEST_TRUNC] = IO_TRUNC };
+	struct image *img = g->image;
+
+	/* A discard may name the whole disk and more: cut it at the end. */
+	if (g->op == GUEST_PUNCH || (g->op == GUEST_ZERO && g->keep_size)) {
+		if (g->off >= img->size)
+			g->len = 0;
+		else if (g->len > img->size - g->off)
+			g->len = img->size - g->off;
+		if (!g->len) {
+			done_common(n, g);
+			range_release(&img->claims, &g->claim);
+			guest_finish(n, g, 0);
+			return;
+		}
+	}
+	g->io = (struct io){ .op = ops[g->op], .kind = FILE_IMAGE, .file = img->id, .off = g->off, .len = g->len,
+		.keep_size = g->keep_size, .done = range_done, .owner = g };
+	submit(n, &g->io);
+}
+
+/* ---- names ---- */
+
+static void unlink_done(struct io *io)
+{
+	struct guest_io *g = io->owner;
+	struct image *img = g->image;
+	struct node *n = img->node;
+
+	n->ios_busy--;
+	if (!io->result) {
+		primary_meta(n, FRAME_UNLINK, img, 0, 0, 0, NULL);
+		img->visible = false;
+		img->name[0] = 0;
+		n->dir_touched = true;
+	}
+	done_common(n, g);
+	range_release(&img->claims, &g->claim);
+	if (io->result)
+		guest_finish(n, g, io->result);
+	else
+		write_finish(n, g);
+}
+
+static void rename_done(struct io *io)
+{
+	struct guest_io *g = io->owner;
+	struct image *img = g->image;
+	struct node *n = img->node;
+
+	n->ios_busy--;
+	if (!io->result) {
+		struct image *old = node_image(n, g->name);
+
+		if (old && old != img) {
+			primary_meta(n, FRAME_UNLINK, old, 0, 0, 0, NULL);
+			old->visible = false;
+			old->name[0] = 0;
+		}
+		memcpy(img->name, g->name, sizeof(img->name));
+		primary_meta(n, FRAME_RENAME, img, 0, 0, 0, img->name);
+		n->dir_touched = true;
+	}
+	done_common(n, g);
+	range_release(&img->claims, &g->claim);
+	if (io->result)
+		guest_finish(n, g, io->result);
+	else
+		write_finish(n, g);
+}
+
+static void names_begin(struct node *n, struct guest_io *g)
+{
+	bool unlink = g->op == GUEST_UNLINK;
+
+	if (!g->image->visible || (!unlink && !strcmp(g->name, g->image->name))) {
+		done_common(n, g);
+		range_release(&g->image->claims, &g->claim);
+		guest_finish(n, g, g->image->visible ? 0 : -ENOENT);
+		return;
+	}
+	g->io = (struct io){ .op = unlink ? IO_REMOVE : IO_RENAME, .kind = FILE_IMAGE, .file = g->image->id,
+		.name = unlink ? NULL : g->name, .done = unlink ? unlink_done : rename_done, .owner = g };
+	submit(n, &g->io);
+}
+
+static void create_done(struct io *io)
+{
+	struct guest_io *g = io->owner;
+	struct image *img = g->image;
+	struct node *n = img->node;
+
+	n->ios_busy--;
+	done_common(n, g);
+	if (io->result) {
+		image_drop(n, img);
+		g->image = NULL;
+		guest_finish(n, g, io->result);
+		return;
+	}
+	img->visible = img->file = img->consistent = true;
+	memcpy(img->name, g->name, sizeof(img->name));
+	img->mtime_ns = n->wall_ms * 1000000;
+	n->dir_touched = true;
+	primary_meta(n, FRAME_CREATE, img, 0, 0, 0, img->name);
+	if (primary_mirrors(n))
+		img->on_peer = true;
+	else
+		dirty_mark(&img->miss, 0, DIRTY_BLOCK);
+	write_finish(n, g);
+}
+
+/* Image ids are never reused: random ones of 62 bits. */
+static void create_begin(struct node *n, struct guest_io *g)
+{
+	uint64_t id;
+
+	if (node_image(n, g->name) || n->image_count >= IMAGES_MAX) {
+		guest_finish(n, g, node_image(n, g->name) ? -EEXIST : -ENOSPC);
+		return;
+	}
+	do
+		id = random64(n) & IMAGE_ID_MAX;
+	while (id < 16 || node_image_by_id(n, id));
+	g->image = image_add(n, id);
+	if (!g->image) {
+		guest_finish(n, g, -ENOMEM);
+		return;
+	}
+	g->epoch = n->cur.number;
+	n->cur.inflight++;
+	g->stage |= COUNTED;
+	g->io = (struct io){ .op = IO_CREATE, .kind = FILE_IMAGE, .file = id, .name = g->name, .done = create_done,
+		.owner = g };
+	submit(n, &g->io);
+}
+
+/* ---- reads and syncs ---- */
+
+static void plain_done(struct io *io)
+{
+	struct guest_io *g = io->owner;
+	struct node *n = g->image->node;
+
+	n->ios_busy--;
+	g->hole = io->hole;
+	if (g->op == GUEST_EXTENT)
+		g->len = io->len;
+	guest_finish(n, g, io->result);
+}
+
+static void plain_begin(struct node *n, struct guest_io *g)
+{
+	static const uint8_t ops[] = { [GUEST_READ] = IO_READ, [GUEST_SYNC] = IO_SYNC, [GUEST_EXTENT] = IO_EXTENT };
+	struct image *img = g->image;
+
+	if (g->op != GUEST_SYNC) {
+		uint64_t left = g->off < img->size ? img->size - g->off : 0;
+
+		if (g->len > left)
+			g->len = left;
+		if (!left && g->op == GUEST_EXTENT) {
+			guest_finish(n, g, -ENXIO);
+			return;
+		}
+		if (!g->len) {
+			guest_finish(n, g, 0);
+			return;
+		}
+	}
+	g->io = (struct io){ .op = ops[g->op], .kind = FILE_IMAGE, .file = img->id, .off = g->off, .len = g->len,
+		.buf = g->buf, .done = plain_done, .owner = g };
+	submit(n, &g->io);
+}
+
+/* ---- the way in ---- */
+
+static void begin(struct guest_io *g)
+{
+	struct node *n = g->priv;
+
+	if (g->op == GUEST_CREATE) {
+		create_begin(n, g);
+		return;
+	}
+	g->epoch = n->cur.number;
+	n->cur.inflight++;
+	g->stage |= COUNTED;
+	g->image->touched = true;
+	g->image->mtime_ns = n->wall_ms * 1000000;
+	n->written_since_cut = true;
+	if (g->op == GUEST_WRITE)
+		write_begin(n, g);
+	else if (g->op == GUEST_UNLINK || g->op == GUEST_RENAME)
+		names_begin(n, g);
+	else
+		range_begin(n, g);
+}
+
+static void granted(struct range *r)
+{
+	begin(r->owner);
+}
+
+/* What a request claims. Whoever changes the size claims to infinity. */
+static void claim_of(const struct guest_io *g, uint64_t *off, uint64_t *len)
+{
+	*off = g->off;
+	*len = g->len;
+	if (g->op == GUEST_UNLINK || g->op == GUEST_RENAME || g->op == GUEST_TRUNC) {
+		*off = g->op == GUEST_TRUNC && g->len < g->image->size ? g->len : 0;
+		if (g->op == GUEST_TRUNC && g->len >= g->image->size)
+			*off = g->image->size;
+		*len = RANGE_END;
+	} else if (g->op != GUEST_WRITE && g->op != GUEST_PUNCH && !g->keep_size) {
+		*len = RANGE_END;
+	}
+}
+
+void primary_guest(struct node *n, struct guest_io *g)
+{
+	uint64_t off, len;
+
+	g->stage = 0;
+	g->priv = n;
+	if (g->op == GUEST_READ || g->op == GUEST_SYNC || g->op == GUEST_EXTENT) {
+		plain_begin(n, g);
+		return;
+	}
+	if (g->op == GUEST_CREATE) {
+		begin(g);
+		return;
+	}
+	claim_of(g, &off, &len);
+	if (range_claim(&g->image->claims, &g->claim, off, len, granted, g))
+		begin(g);
+}
+
+/* ---- the link comes and goes ---- */
+
+void primary_link_up(struct node *n)
+{
+	n->seq = n->credit = n->spent = n->reserved = 0;
+	n->cur.first_seq = n->cur.last_seq = n->cur.count = n->cur.chain = 0;
+	n->cur.bytes = n->cur.writes = 0;
+}
+
+void primary_link_down(struct node *n)
+{
+	n->protected_ = false;
+	commit_link_down(n);
+	sync_stop(n);
+	for (struct image *i = n->images; i; i = i->next)
+		dirty_merge(&i->miss, &i->cur);
+	n->raised = n->st.lineage.generation != n->st.shared_generation;
+	primary_held_pump(n, true);
+}

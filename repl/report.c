@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One snapshot of a node for status, status.json and metrics. Reads only. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+static void hex(char *dst, const uint8_t id[16], bool have)
+{
+	dst[0] = 0;
+	for (int i = 0; have && i < 16; i++)
+		snprintf(dst + 2 * i, 3, "%02x", id[i]);
+}
+
+static uint64_t missing(const struct image *i)
+{
+	return dirty_bytes(&i->miss, i->size) + dirty_bytes(&i->cur, i->size) + dirty_bytes(&i->com, i->size) +
+	       dirty_bytes(&i->bad, i->size);
+}
+
+static void image_status(const struct node *n, const struct image *i, struct status_image *s)
+{
+	const char *name = i->name[0] ? i->name : i->next_name;
+	bool backup = n->role == NODE_BACKUP;
+
+	snprintf(s->name, sizeof(s->name), "%s", name);
+	s->size = backup ? (i->consistent ? twin_size(i) : i->next_size) : i->size;
+	s->open = i->opens;
+	s->sync_eta_s = -1;
+	if (backup) {
+		s->state = i->consistent ? 0 : i->direct && n->live >= 0 ? 1 : 2;
+		return;
+	}
+	uint64_t size = i->size, all = missing(i);
+
+	s->dirty_bytes = !n->st.have_pair ? 0 : all > size ? size : all;
+	s->syncing = n->sync_state != SYNC_IDLE && primary_mirrors(n);
+	s->state = s->syncing && (i->miss.blocks || i->miss.all) ? 1 : 0;
+	if (!s->syncing)
+		return;
+	uint64_t left = dirty_bytes(&i->miss, size), ms = n->now_ms - n->sync_started_ms;
+
+	s->sync_total = i->sync_total;
+	s->sync_done = left < i->sync_total ? i->sync_total - left : 0;
+	s->sync_rate = ms ? s->sync_done * 1000 / ms : 0;
+	s->sync_eta_s = s->sync_rate ? (int64_t)((s->sync_total - s->sync_done) / s->sync_rate) : -1;
+}
+
+static void images_status(const struct node *n, struct status *s)
+{
+	s->images = calloc(n->image_count ? n->image_count : 1, sizeof(*s->images));
+	for (const struct image *i = n->images; i && s->images; i = i->next)
+		if (i->visible || i->direct)
+			image_status(n, i, &s->images[s->image_count++]);
+}
+
+static enum status_link link_state(const struct node *n)
+{
+	if (n->live >= 0)
+		return n->role == NODE_PRIMARY && (n->sync_state != SYNC_IDLE || !n->protected_) ? SL_SYNCING : SL_UP;
+	for (int i = 0; i < LINKS_MAX; i++)
+		if (n->links[i].state != PL_FREE)
+			return SL_HANDSHAKE;
+	if (n->apart || n->role == NODE_UNPROTECTED || (!n->config.can_dial && !n->config.can_accept))
+		return SL_OFF;
+	return SL_CONNECTING;
+}
+
+static void advice(const struct node *n, struct status *s)
+{
+	const char *text = "";
+
+	if (n->stale)
+		text = "This copy is older than its peer's. Use the peer; this SOURCE is kept as it is.";
+	else if (n->failed)
+		text = "Mend the cause, umount and mount again; or `failover force` to take the committed state.";
+	else if (n->destage_full)
+		text = "SOURCE's file system is full: make room, the journal waits for it.";
+	else if (n->role == NODE_PRIMARY && n->live < 0)
+		text = "No peer holds the guest's writes. Check the backup and the network; it reconnects by itself.";
+	else if (n->role == NODE_PRIMARY && !n->sync_fits && n->sync_state != SYNC_IDLE)
+		text = "What the peer lacks does not fit its journal: umount the backup and mount it with a larger journal-size.";
+	else if (n->role == NODE_BACKUP && n->live < 0)
+		text = "If the primary's host is dead for certain, `failover` makes this node writable.";
+	else if (n->role == NODE_PRIMARY && n->sync_state == SYNC_COMMIT && n->peer_overlay)
+		text = "The sync is complete; the next `flush` commits it and drops the backup's overlay.";
+	snprintf(s->advice, sizeof(s->advice), "%s", text);
+}
+
+static void backup_status(const struct node *n, struct status *s)
+{
+	s->epoch_committed = n->committed;
+	s->epoch_current = n->cur_ep ? n->cur_ep->number : n->committed + (n->committed > 0);
+	s->committed_age_ms = !n->committed ? -1 : n->committed_ms ? (int64_t)(n->now_ms - n->committed_ms) :
+		n->wall_ms > n->committed_wall_ms ? (int64_t)(n->wall_ms - n->committed_wall_ms) : 0;
+	snprintf(s->epoch_name, sizeof(s->epoch_name), "%s", n->committed_name);
+	if (n->cur_ep) {
+		s->uncommitted_bytes = n->cur_ep->bytes;
+		s->uncommitted_writes = n->cur_ep->writes;
+	}
+	s->lost_bytes = n->lost_bytes + s->uncommitted_bytes;
+}
+
+static void primary_status(const struct node *n, struct status *s)
+{
+	s->epoch_current = n->cur.number;
+	s->epoch_committed = n->acked_epoch;
+	s->committed_age_ms = n->acked_ms ? (int64_t)(n->now_ms - n->acked_ms) : -1;
+	snprintf(s->epoch_name, sizeof(s->epoch_name), "%s", n->acked_name);
+	s->uncommitted_bytes = n->cur.bytes + (n->com_active ? n->com.bytes : 0);
+	s->uncommitted_writes = n->cur.writes + (n->com_active ? n->com.writes : 0);
+	for (const struct image *i = n->images; i && n->st.have_pair; i = i->next)
+		s->pending_bytes += dirty_bytes(&i->miss, i->size);
+	for (const struct guest_io *g = n->held; g; g = g->next)
+		s->pending_writes++;
+}
+
+void node_status(struct node *n, struct status *s)
+{
+	static const char *const roles[] = { "unprotected", "primary", "backup" };
+
+	memset(s, 0, sizeof(*s));
+	s->version = n->config.version;
+	snprintf(s->source, sizeof(s->source), "%s", n->source);
+	snprintf(s->mode, sizeof(s->mode), "%s", node_mode(n));
+	snprintf(s->role, sizeof(s->role), "%s", roles[n->role]);
+	s->is_protected = n->protected_;
+	s->generation = n->st.lineage.generation;
+	snprintf(s->reason, sizeof(s->reason), "%s", n->reason);
+	hex(s->pair, n->st.pair, n->st.have_pair);
+	hex(s->node, n->id, true);
+	s->link = link_state(n);
+	snprintf(s->peer_addr, sizeof(s->peer_addr), "%s", n->peer_text);
+	snprintf(s->tls, sizeof(s->tls), "%s", n->live >= 0 ? n->peer_tls : "");
+	s->rtt_us = n->rtt_us;
+	s->since_ms = n->now_ms - n->link_since_ms;
+	s->have_peer = n->peer_known;
+	s->peer_generation = n->peer_generation;
+	s->peer_epoch = n->peer_epoch;
+	if (n->role == NODE_BACKUP)
+		backup_status(n, s);
+	else
+		primary_status(n, s);
+	if (n->have_journal) {
+		s->journal_used = journal_used(&n->journal);
+		s->journal_limit = (uint64_t)n->journal.slot_limit * n->journal.segment_size;
+		for (const struct epoch *e = n->seals; e; e = e->older)
+			s->journal_sealed++;
+		s->overlay_bytes = n->overlay_bytes;
+		s->overlay_limit = n->config.overlay_size;
+	}
+	images_status(n, s);
+	advice(n, s);
+	snprintf(s->last_error, sizeof(s->last_error), "%s", n->last_error);
+	s->last_error_age_ms = n->now_ms - n->last_error_ms;
+	s->counters = n->counters;
+}

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A backup's journal at start: what of it was committed becomes seals again,
+ * served at once and destaged in the background; what was not is void. After a
+ * failover also the overlay that was taken, and this node's own writes since.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "core.h"
+#include "sum.h"
+
+struct restore {
+	struct node *n;
+	struct epoch *pending; /* records without their commit record yet, newest first (by ->older) */
+	uint64_t session;
+	bool overlay_done;
+	struct epoch *overlay;
+	char *err;
+	size_t err_size;
+};
+
+static void drop_pending(struct restore *r)
+{
+	bool any = r->pending;
+
+	while (r->pending) {
+		struct epoch *e = r->pending;
+
+		r->pending = e->older;
+		epoch_free(e);
+	}
+	if (any)
+		epoch_reset_views(r->n);
+}
+
+static struct epoch *pending_epoch(struct restore *r, const struct batch_header *h, const struct journal_mark *at)
+{
+	for (struct epoch *e = r->pending; e; e = e->older)
+		if (e->number == h->epoch)
+			return e;
+	struct epoch *e = epoch_new(h->epoch, h->session);
+
+	if (!e)
+		return NULL;
+	e->first = *at;
+	e->older = r->pending;
+	r->pending = e;
+	return e;
+}
+
+/* A commit record counts only if the set it names is here whole. */
+static bool whole(const struct epoch *e, const struct record *c)
+{
+	return e->jcount == c->len && e->session && (!c->len || (e->jfirst == c->off && e->jlast == c->seq));
+}
+
+static void commit(struct restore *r, struct epoch *e, const struct batch_header *h, const struct journal_mark *at,
+                   const struct record *c, const void *payload)
+{
+	struct node *n = r->n;
+	struct getter g = getter_init(payload, c->payload_len);
+
+	for (struct epoch **p = &r->pending; *p; p = &(*p)->older)
+		if (*p == e) {
+			*p = e->older;
+			break;
+		}
+	e->older = NULL;
+	e->wall_ms = get_u64(&g);
+	size_t len = c->payload_len - 8;
+
+	get_bytes(&g, e->name, len < sizeof(e->name) ? len : sizeof(e->name) - 1);
+	e->generation = c->image;
+	e->end = (struct journal_mark){ h->lsn + 1, h->sum, at->slot, at->off + BLOCK + h->payload_len };
+	e->last_lsn = h->lsn;
+	epoch_apply(n, e);
+	epoch_seal(n, e);
+	n->committed = e->number;
+	n->committed_wall_ms = e->wall_ms;
+	memcpy(n->committed_name, e->name, sizeof(n->committed_name));
+	if (e->generation != n->st.lineage.generation && e->generation == n->st.adopting.generation && !n->st.promoted)
+		n->st.lineage = n->st.adopting;
+}
+
+/* ---- the overlay that a failover took ---- */
+
+static int overlay_record(void *ctx, const struct batch_header *h, const struct journal_mark *at, const struct record *rec,
+                          uint64_t pos, const void *payload)
+{
+	struct restore *r = ctx;
+	int err;
+
+	(void)at;
+	if (!(h->flags & BATCH_LOCAL) || h->incarnation != r->n->st.overlay_incarnation)
+		return -EBADMSG;
+	err = record_apply(r->n, r->overlay, rec, pos | POS_OVERLAY, payload);
+	return err == -EPROTO ? 0 : err; /* an image that is gone by now */
+}
+
+static int restore_overlay(struct restore *r)
+{
+	struct node *n = r->n;
+	struct state *st = &n->st;
+	struct journal_tail tail = { st->overlay_first, st->overlay_sum, st->overlay_slot, st->overlay_off,
+		st->overlay_last };
+
+	if (r->overlay_done)
+		return 0;
+	r->overlay_done = true;
+	drop_pending(r);
+	if (!st->promoted || !st->overlay_first)
+		return 0;
+	r->overlay = epoch_new(n->committed, st->session_high);
+	if (!r->overlay)
+		return -ENOMEM;
+	int err = journal_recover(&n->overlay, &tail, overlay_record, r, r->err, r->err_size);
+
+	if (err) {
+		epoch_free(r->overlay);
+		return err;
+	}
+	r->overlay->has_overlay = true;
+	epoch_apply(n, r->overlay);
+	epoch_seal(n, r->overlay);
+	return 0;
+}
+
+/* ---- the journal ---- */
+
+static int local_record(struct restore *r, const struct journal_mark *at, const struct record *rec, uint64_t pos,
+                        const void *payload)
+{
+	struct node *n = r->n;
+	int err = restore_overlay(r);
+
+	if (err)
+		return err;
+	if (!n->st.promoted)
+		return 0; /* from before `drained` was recorded; the images have it */
+	if (!n->local) {
+		n->local = epoch_new(n->committed, n->st.session_high);
+		if (!n->local)
+			return -ENOMEM;
+		n->local->first = *at;
+	}
+	err = record_apply(n, n->local, rec, pos, payload);
+	struct image *img = node_image_by_id(n, rec->image);
+
+	if (img)
+		img->size = img->next_size;
+	return err == -EPROTO ? 0 : err;
+}
+
+static int journal_record(void *ctx, const struct batch_header *h, const struct journal_mark *at,
+                          const struct record *rec, uint64_t pos, const void *payload)
+{
+	struct restore *r = ctx;
+	struct node *n = r->n;
+
+	if (h->flags & BATCH_LOCAL)
+		return local_record(r, at, rec, pos, payload);
+	if (h->session != r->session)
+		drop_pending(r);
+	r->session = h->session;
+	if (h->epoch <= n->st.epoch || h->epoch <= n->committed)
+		return 0; /* in the images already */
+	struct epoch *e = pending_epoch(r, h, at);
+
+	if (!e)
+		return -ENOMEM;
+	if (rec->type == REC_DROP) {
+		struct journal_mark first = e->first;
+
+		drop_pending(r);
+		e = pending_epoch(r, h, at);
+		if (e)
+			e->first = first;
+		return e ? 0 : -ENOMEM;
+	}
+	if (rec->type == REC_COMMIT) {
+		if (whole(e, rec))
+			commit(r, e, h, at, rec, payload);
+		return 0;
+	}
+	if (!e->jcount)
+		e->jfirst = rec->seq;
+	e->jlast = rec->seq;
+	e->jcount++;
+	int err = record_apply(n, e, rec, pos, payload);
+
+	return err;
+}
+
+/* ---- the images' table ---- */
+
+static const struct boot_image *boot_find(const struct boot *boot, uint64_t id)
+{
+	for (size_t i = 0; i < boot->image_count; i++)
+		if (boot->images[i].id == id)
+			return &boot->images[i];
+	return NULL;
+}
+
+static int table(struct node *n, const struct boot *boot)
+{
+	for (uint32_t i = 0; i < n->st.image_count; i++) {
+		struct state_image *im = &n->st.images[i];
+		struct image *img = image_add(n, im->id);
+
+		if (!img)
+			return -ENOMEM;
+		memcpy(img->name, im->name, sizeof(img->name));
+		memcpy(img->next_name, im->name, sizeof(img->name));
+		img->size = img->next_size = im->size;
+		img->visible = img->next_visible = true;
+		img->file = boot_find(boot, im->id);
+		img->consistent = im->consistent && img->file;
+		if (!img->file)
+			node_error(n, "image %s is gone from SOURCE; it is inconsistent until the primary sends it again",
+			           im->name);
+	}
+	/* Files of a first sync that was cut: compared, not sent anew, when the primary comes back. */
+	for (size_t i = 0; i < boot->image_count; i++) {
+		const struct boot_image *b = &boot->images[i];
+
+		if (!b->id || node_image_by_id(n, b->id))
+			continue;
+		struct image *img = image_add(n, b->id);
+
+		if (!img)
+			return -ENOMEM;
+		img->file = true;
+		if (!n->st.have_pair || b->name[0]) {
+			img->foreign = true; /* did not come from this pair: not shown, replaced only with overwrite=yes */
+			continue;
+		}
+		img->direct = true;
+		img->next_size = b->size;
+		snprintf(img->next_name, sizeof(img->next_name), "incomplete-%" PRIu64, b->id);
+	}
+	return 0;
+}
+
+static void inconsistent(struct node *n)
+{
+	for (struct image *i = n->images; i; i = i->next) {
+		i->consistent = false;
+		i->visible = i->next_visible = false;
+		i->direct = true;
+	}
+	n->committed = n->st.epoch = 0;
+	n->st.image_count = 0;
+	n->st.lineage.generation = 0;
+	n->st.lineage.count = 0;
+}
+
+/* ---- opening ---- */
+
+static uint32_t segment_size(const struct node *n, const struct boot_segment *segs, size_t count, uint64_t limit)
+{
+	if (n->config.segment_size)
+		return n->config.segment_size;
+	if (count && segs[0].size >= (1u << 20) && segs[0].size <= (64u << 20) && segs[0].size % BLOCK == 0)
+		return (uint32_t)segs[0].size;
+	return limit >= (256u << 20) ? 16u << 20 : limit >= (64u << 20) ? 4u << 20 : 1u << 20;
+}
+
+static void add_slots(struct journal *j, const struct boot_segment *segs, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (segs[i].size == j->segment_size)
+			journal_add_slot(j, segs[i].slot);
+}
+
+static int open_logs(struct node *n, const struct boot *boot)
+{
+	struct counters *c = &n->counters;
+	static uint64_t unused;
+	uint64_t overlay = n->config.overlay_size + n->config.overlay_size / 8;
+	uint32_t size = segment_size(n, boot->journal, boot->journal_count, n->config.journal_size);
+	uint32_t osize = segment_size(n, boot->overlay, boot->overlay_count, n->config.overlay_size);
+
+	int err = journal_init(&n->journal, n->env, FILE_JOURNAL, n->st.journal_id, size, n->config.journal_size,
+	                       BATCHES_MAX);
+	if (!err)
+		err = journal_init(&n->overlay, n->env, FILE_OVERLAY, n->st.journal_id, osize, overlay + 4ull * osize, 8);
+	if (err)
+		return err;
+	n->journal.owner = n->overlay.owner = n;
+	n->journal.on_written = n->overlay.on_written = twin_written;
+	n->journal.count_syncs = &c->journal_fdatasyncs_total;
+	n->journal.count_bytes = &c->journal_written_bytes_total;
+	n->journal.count_records = &c->journal_records_total;
+	n->journal.count_bad = n->overlay.count_bad = &c->checksum_errors_total;
+	n->overlay.count_syncs = n->overlay.count_records = &unused;
+	n->overlay.count_bytes = &c->overlay_written_bytes_total;
+	add_slots(&n->journal, boot->journal, boot->journal_count);
+	add_slots(&n->overlay, boot->overlay, boot->overlay_count);
+	return destage_init(n);
+}
+
+static int walk(struct node *n, char *err, size_t err_size)
+{
+	struct restore r = { .n = n, .err = err, .err_size = err_size };
+	struct journal_tail tail = { n->st.tail_lsn, n->st.tail_sum, n->st.tail_slot, n->st.tail_off, 0 };
+	int error = journal_recover(&n->journal, &tail, journal_record, &r, err, err_size);
+
+	if (!error)
+		error = restore_overlay(&r);
+	drop_pending(&r);
+	if (error)
+		return error;
+	n->st.incarnation++;
+	journal_start(&n->journal, n->st.incarnation, tail.lsn, tail.sum);
+	/* The overlay's numbers never restart either: each incarnation has its own range. */
+	journal_start(&n->overlay, n->st.incarnation, (n->st.incarnation << 32) + 1, 0);
+	n->overlay_mark = journal_mark(&n->overlay);
+	n->tail_wanted = !n->seals && !n->local && tail.lsn > n->st.tail_lsn;
+	/* What recovery read may be in a volatile cache only: it is made durable before anyone sees it. */
+	for (uint32_t i = 0; i < n->journal.slot_count; i++)
+		n->journal.slots[i].dirty = n->journal.slots[i].state == SEG_FULL;
+	return 0;
+}
+
+/* The journal of a backup, or of a promoted node that is not drained. 0; -errno and one line in err. */
+int restore_journal(struct node *n, const struct boot *boot, char *err, size_t err_size)
+{
+	bool fresh = !n->st.journal_used;
+
+	if (fresh) {
+		n->env->ops->random(n->env, n->st.journal_id, 16);
+		n->st.tail_lsn = 1;
+		n->st.tail_sum = 0;
+		n->st.tail_slot = n->st.tail_off = 0;
+	}
+	n->arena = arena_create(ARENA_BYTES);
+	int error = n->arena ? open_logs(n, boot) : -ENOMEM;
+
+	if (!error)
+		error = table(n, boot);
+	if (error) {
+		snprintf(err, err_size, "opening the journal: %s", strerror(-error));
+		return error;
+	}
+	n->have_journal = true;
+	n->committed = n->st.epoch;
+	n->committed_wall_ms = n->st.epoch_wall_ms;
+	memcpy(n->committed_name, n->st.epoch_name, sizeof(n->committed_name));
+	if (!fresh && n->st.tail_lsn > 1 && !journal_present(&n->journal)) {
+		node_error(n, "the journal that SOURCE names is not there: every image is inconsistent until the primary sends it "
+		           "again; was journal= changed?");
+		inconsistent(n);
+	}
+	return walk(n, err, err_size);
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Sending what the peer lacks: the first sync, a resync after a link loss, and
+ * what found no room while mirroring. All are one: ranges marked in an image's
+ * `miss` set are claimed, read and sent as frames of the current epoch, until
+ * none is left and the epoch can be cut. With `hash` a block is compared by
+ * SHA-256 before it is sent. Guests write meanwhile; claims keep the order.
+ */
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+static void op_go(struct sync_op *op);
+
+static uint64_t round_up(uint64_t n, uint64_t to)
+{
+	return (n + to - 1) / to * to;
+}
+
+/* ---- one request ---- */
+
+static void op_free(struct sync_op *op)
+{
+	struct node *n = op->node;
+
+	n->reserved -= op->cost < n->reserved ? op->cost : n->reserved;
+	op->cost = 0;
+	op->busy = op->asked = op->again = op->dead = false;
+	op->image = NULL;
+	n->sync_busy--;
+}
+
+static void op_end(struct sync_op *op)
+{
+	range_release(&op->image->claims, &op->claim);
+	op_free(op);
+}
+
+/* The session ended while the request was under way: the next one has to do it. */
+static bool op_dead(struct sync_op *op)
+{
+	if (!op->dead)
+		return false;
+	op_end(op);
+	return true;
+}
+
+static void unreserve(struct sync_op *op)
+{
+	struct node *n = op->node;
+
+	n->reserved -= op->cost < n->reserved ? op->cost : n->reserved;
+	op->cost = 0;
+}
+
+static void op_send(struct sync_op *op)
+{
+	struct node *n = op->node;
+
+	unreserve(op);
+	primary_send_data(n, op->image, op->off, op->len, op->buf);
+	n->counters.sync_sent_bytes_total += op->len;
+	n->sync_bytes += op->len;
+	op->image->sync_done += op->len;
+	op_end(op);
+}
+
+static void op_ask(struct sync_op *op)
+{
+	struct node *n = op->node;
+	uint8_t digest[32];
+	struct frame f = { .type = FRAME_HASHQ, .image = op->image->id, .off = op->off, .len = op->len };
+
+	if (EVP_Digest(op->buf, op->len, digest, NULL, EVP_sha256(), NULL) != 1) {
+		op_send(op);
+		return;
+	}
+	unreserve(op);
+	primary_send(n, &f, digest, sizeof(digest));
+	n->counters.sync_hashed_bytes_total += op->len;
+	op->seq = n->seq;
+	op->asked = true;
+	range_release(&op->image->claims, &op->claim);
+}
+
+static void op_read(struct io *io)
+{
+	struct sync_op *op = io->owner;
+	struct node *n = op->node;
+
+	n->ios_busy--;
+	if (op_dead(op))
+		return;
+	if (io->result) {
+		node_error(n, "image %s, offset %llu: cannot be read for the sync: %s; the peer's copy stays behind there",
+		           op->image->name, (unsigned long long)op->off, strerror(-io->result));
+		dirty_mark(&op->image->bad, op->off, op->len);
+		op_end(op);
+		return;
+	}
+	if (op->image->hash && !op->again)
+		op_ask(op);
+	else
+		op_send(op);
+}
+
+static void op_extent(struct io *io)
+{
+	struct sync_op *op = io->owner;
+	struct node *n = op->node;
+	struct image *img = op->image;
+
+	n->ios_busy--;
+	if (op_dead(op))
+		return;
+	if (!io->result && io->hole && io->len >= op->len) {
+		/* A hole goes as one frame; as none where the target is known to be zero. */
+		n->counters.sync_skipped_bytes_total += op->len;
+		img->sync_done += op->len;
+		unreserve(op);
+		if (!img->fresh) {
+			dirty_mark(&img->cur, op->off, op->len);
+			primary_meta(n, FRAME_ZERO, img, op->off, op->len, FRAME_F_KEEP, NULL);
+		}
+		op_end(op);
+		return;
+	}
+	op->io = (struct io){ .op = IO_READ, .kind = FILE_IMAGE, .file = img->id, .off = op->off, .len = op->len,
+		.buf = op->buf, .done = op_read, .owner = op };
+	submit(n, &op->io);
+}
+
+static void op_go(struct sync_op *op)
+{
+	struct node *n = op->node;
+	struct image *img = op->image;
+
+	if (op_dead(op))
+		return;
+	if (!img->visible || op->off >= img->size) {
+		op_end(op);
+		return;
+	}
+	if (op->len > img->size - op->off)
+		op->len = img->size - op->off;
+	if (!op->again) /* from here on whoever writes there sends it himself */
+		dirty_clear(&img->miss, op->off, round_up(op->len, DIRTY_BLOCK), img->size);
+	op->io = (struct io){ .op = IO_EXTENT, .kind = FILE_IMAGE, .file = img->id, .off = op->off, .len = op->len,
+		.done = op_extent, .owner = op };
+	submit(n, &op->io);
+}
+
+static void op_granted(struct range *r)
+{
+	op_go(r->owner);
+}
+
+static void op_claim(struct sync_op *op)
+{
+	if (range_claim(&op->image->claims, &op->claim, op->off, op->len, op_granted, op))
+		op_go(op);
+}
+
+void sync_hash_reply(struct node *n, uint64_t seq, bool equal)
+{
+	for (uint32_t i = 0; i < SYNC_OPS; i++) {
+		struct sync_op *op = &n->sync_ops[i];
+
+		if (!op->busy || !op->asked || op->seq != seq)
+			continue;
+		op->asked = false;
+		if (equal) {
+			n->counters.sync_skipped_bytes_total += op->len;
+			op->image->sync_done += op->len;
+			op_free(op);
+		} else {
+			op->again = true;
+			op_claim(op);
+		}
+		return;
+	}
+}
+
+bool sync_covers(const struct node *n, const struct image *img, uint64_t off, uint64_t len)
+{
+	for (uint32_t i = 0; i < SYNC_OPS && n->sync_busy; i++) {
+		const struct sync_op *op = &n->sync_ops[i];
+
+		if (op->busy && op->image == img && op->off < off + len && off < op->off + op->len)
+			return true;
+	}
+	return false;
+}
+
+/* ---- choosing what to send ---- */
+
+static bool next_range(struct node *n, struct image *img, uint64_t *off, uint64_t *len)
+{
+	(void)n;
+	if (!img->visible || !(img->miss.blocks || img->miss.all))
+		return false;
+	if (dirty_next(&img->miss, img->sync_pos, img->size, SYNC_CHUNK, off, len))
+		return true;
+	img->sync_pos = 0;
+	return dirty_next(&img->miss, 0, img->size, SYNC_CHUNK, off, len);
+}
+
+static bool op_start(struct node *n, struct sync_op *op)
+{
+	uint64_t off, len;
+
+	for (struct image *img = n->images; img; img = img->next) {
+		if (!next_range(n, img, &off, &len) || sync_covers(n, img, off, len))
+			continue;
+		op->image = img;
+		op->off = off;
+		op->len = len;
+		op->cost = (len / FRAME_DATA_MAX + 1) * (FRAME_DATA_MAX + 512);
+		n->reserved += op->cost;
+		img->sync_pos = off + len;
+		op->busy = true;
+		n->sync_busy++;
+		op_claim(op);
+		return true;
+	}
+	return false;
+}
+
+static bool buffers_ready(struct node *n)
+{
+	for (uint32_t i = 0; i < SYNC_OPS; i++) {
+		n->sync_ops[i].node = n;
+		if (!n->sync_ops[i].buf)
+			n->sync_ops[i].buf = aligned_alloc(BLOCK, SYNC_CHUNK);
+		if (!n->sync_ops[i].buf)
+			return false;
+	}
+	return true;
+}
+
+static bool sync_done(const struct node *n)
+{
+	uint64_t off, len;
+
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i->visible && (i->miss.blocks || i->miss.all) && dirty_next(&i->miss, 0, i->size, 1, &off, &len))
+			return false;
+	return !n->sync_busy;
+}
+
+/* Whether what is missing can fit the peer's journal; blocks that are only compared may turn out equal. */
+bool sync_fits(const struct node *n)
+{
+	uint64_t bytes = 0;
+
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i->visible && i->consistent_on_peer && !i->hash)
+			bytes += dirty_bytes(&i->miss, i->size);
+	return bytes <= n->peer_capacity;
+}
+
+void sync_pump(struct node *n)
+{
+	if (!primary_mirrors(n))
+		return;
+	primary_held_pump(n, false);
+	bool any = n->sync_state == SYNC_RUNNING || primary_missing(n);
+
+	if (!any || !buffers_ready(n))
+		return;
+	n->sync_fits = sync_fits(n);
+	if (n->sync_fits) {
+		for (uint32_t i = 0; i < SYNC_OPS; i++) {
+			struct sync_op *op = &n->sync_ops[i];
+
+			if (op->busy)
+				continue;
+			if (primary_room(n) < 2 * SYNC_CHUNK || !op_start(n, op))
+				break;
+		}
+	} else if (!n->sync_busy) {
+		n->protected_ = false;
+		node_reason(n, "what the peer lacks does not fit its journal (%llu bytes); mount it with a larger journal-size",
+		            (unsigned long long)n->peer_capacity);
+	}
+	if (n->sync_state == SYNC_RUNNING && !n->held && sync_done(n)) {
+		n->sync_state = SYNC_COMMIT;
+		node_log(n, LOG_LVL_INFO, "everything is sent (%llu bytes); the commit that ends the sync is next",
+		         (unsigned long long)n->sync_bytes);
+	}
+}
+
+/* ---- a session's sync ---- */
+
+static struct hello_image *peer_image(const struct hello *peer, uint64_t id)
+{
+	for (uint32_t i = 0; i < peer->image_count; i++)
+		if (peer->images[i].id == id)
+			return &peer->images[i];
+	return NULL;
+}
+
+/* Bring the peer's table level with ours, and say what of each image it lacks. */
+static void image_begin(struct node *n, struct image *img, const struct hello_image *theirs, bool full)
+{
+	img->hash = img->fresh = false;
+	dirty_merge(&img->miss, &img->bad);
+	if (!theirs || !theirs->consistent) {
+		/* Never whole there: its frames go straight to its file. What an earlier, cut sync left is compared. */
+		primary_meta(n, FRAME_IMAGE, img, 0, img->size, theirs ? FRAME_F_KEEP : 0, img->name);
+		img->hash = theirs;
+		img->fresh = !theirs;
+		img->consistent_on_peer = false;
+		dirty_mark(&img->miss, 0, img->size);
+	} else {
+		img->consistent_on_peer = true;
+		if (strcmp(theirs->name, img->name))
+			primary_meta(n, FRAME_RENAME, img, 0, 0, 0, img->name);
+		if (theirs->size != img->size) {
+			primary_meta(n, FRAME_SIZE, img, 0, img->size, 0, NULL);
+			if (theirs->size < img->size) /* it reads as zeroes there */
+				dirty_mark(&img->miss, theirs->size, img->size - theirs->size);
+		}
+		if (full) {
+			img->hash = true;
+			dirty_mark(&img->miss, 0, img->size);
+		}
+	}
+	img->on_peer = true;
+	img->sync_pos = img->sync_done = 0;
+	img->sync_total = dirty_bytes(&img->miss, img->size);
+}
+
+void sync_begin(struct node *n, const struct hello *peer, bool full)
+{
+	n->sync_state = SYNC_RUNNING;
+	n->sync_started_ms = n->now_ms;
+	n->sync_bytes = 0;
+	n->protected_ = false;
+	n->sync_fits = true;
+	for (uint32_t i = 0; i < peer->image_count; i++) {
+		struct image *img = node_image_by_id(n, peer->images[i].id);
+		struct image gone = { .id = peer->images[i].id };
+
+		if (!img || !img->visible)
+			primary_meta(n, FRAME_UNLINK, &gone, 0, 0, 0, NULL);
+	}
+	for (struct image *img = n->images; img; img = img->next) {
+		if (img->visible)
+			image_begin(n, img, peer_image(peer, img->id), full);
+		else
+			dirty_free(&img->miss);
+	}
+	node_reason(n, full ? "a full sync is running" : "what changed while the peer was away is being sent");
+}
+
+void sync_stop(struct node *n)
+{
+	n->sync_state = SYNC_IDLE;
+	for (uint32_t i = 0; i < SYNC_OPS; i++) {
+		struct sync_op *op = &n->sync_ops[i];
+
+		if (!op->busy || op->dead)
+			continue;
+		dirty_mark(&op->image->miss, op->off, op->len);
+		if (op->asked)
+			op_free(op);
+		else
+			op->dead = true;
+	}
+}

@@ -1,0 +1,24 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# failover is EBUSY while the link is up, unless forced (then the primary serves no more); EAGAIN before any
+# commit, forced or not; EPERM on a primary.
+. "$(dirname "$0")/../lib.sh" || exit 1
+require_root
+
+start_backup
+ctl_fails "$B" failover EAGAIN
+ctl_fails "$B" "failover force" EAGAIN
+random_file "$AS/disk.img" 1000000
+start_primary
+wait_protected
+ctl_fails "$B" failover EBUSY
+ctl_fails "$A" failover EPERM
+ctl_fails "$B" flush EPERM
+flush "$A"
+cp "$A/disk.img" "$T/disk"
+failover "$B" force
+assert_same "$B/disk.img" "$T/disk"
+dd if=/dev/urandom of="$B/disk.img" bs=4k count=3 conv=notrunc status=none
+wait_for 10 status_is "$A" '.protected | not' || fail "the old primary still calls itself protected"
+must_fail dd if=/dev/urandom of="$A/disk.img" bs=4k count=1 oflag=direct conv=notrunc
+assert_match "$OUT" '*Input/output error*' "a write on the deposed primary"

@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Guests. The primary's: writes, discards, truncates, names, fsync, reads,
+ * several in flight, often on the same blocks. The twin on the backup: reads
+ * of the committed state and writes to the overlay. And probes: a node that has just started
+ * is read whole, image by image, before its guest goes on.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+#define SLOT_BYTES ((size_t)MODEL_SECTORS * SECTOR)
+#define TWIN_SECTORS 32u /* the twin writes only here: every grown image has it */
+
+enum kind { K_READ, K_WRITE, K_ZERO, K_SYNC, K_TRUNC, K_CREATE, K_UNLINK, K_RENAME, K_PROBE };
+
+struct slot {
+	struct guest_io g; /* first */
+	struct host *host;
+	bool busy, twin, zero, has_attr;
+	uint8_t kind;
+	uint64_t op, issued_us, epoch_low;
+	uint64_t image_id;
+	uint32_t first, count; /* sectors */
+	struct attr attr;
+	version_t *floor;      /* MODEL_SECTORS of them */
+	struct image *image;   /* held open */
+	size_t buf_size;
+};
+
+struct probe {
+	bool running;
+	uint64_t epoch;
+	uint32_t count;
+	struct probe_image images[MODEL_IMAGES * 2];
+	void (*fn)(struct sim *s, struct host *h, struct probe_image *img, uint32_t count);
+	struct slot slot;
+};
+
+struct guests {
+	struct slot slots[HOSTS][GUEST_SLOTS];
+	struct probe probe[HOSTS];
+	bool running[HOSTS], ticking[HOSTS];
+	uint64_t names;       /* counter for new ones */
+	char orphans[GUEST_SLOTS][NAME_LEN];
+};
+
+static void guest_done(struct guest_io *g);
+
+static struct sim *slot_sim(struct slot *t)
+{
+	return t->host->sim;
+}
+
+/* ---- slots ---- */
+
+static struct slot *slot_take(struct sim *s, struct host *h, unsigned kind)
+{
+	for (unsigned i = 0; i < GUEST_SLOTS; i++) {
+		struct slot *t = &s->guests->slots[h->index][i];
+
+		if (t->busy)
+			continue;
+		memset(t, 0, sizeof(*t));
+		t->host = h;
+		t->kind = (uint8_t)kind;
+		t->g.done = guest_done;
+		return t;
+	}
+	return NULL;
+}
+
+static void slot_free(struct sim *s, struct slot *t)
+{
+	if (t->g.buf)
+		pool_put(s, t->g.buf, t->buf_size);
+	if (t->floor)
+		pool_put(s, t->floor, MODEL_SECTORS * sizeof(version_t));
+	t->g.buf = NULL;
+	t->floor = NULL;
+	t->busy = false;
+}
+
+static void slot_buf(struct sim *s, struct slot *t)
+{
+	t->buf_size = (size_t)t->count * SECTOR;
+	t->g.buf = pool_get(s, t->buf_size);
+}
+
+static void slot_submit(struct sim *s, struct slot *t)
+{
+	t->busy = true;
+	t->issued_us = s->now;
+	node_guest(t->host->node, &t->g);
+	host_poll(s, t->host);
+}
+
+static bool slot_open(struct sim *s, struct slot *t, struct image *img)
+{
+	int error = image_open(t->host->node, img);
+
+	if (error) {
+		if (error != -EAGAIN && !s->faults)
+			violation(s, "host %d: image %s does not open: %s", t->host->index, image_name(img),
+			          strerror(-error));
+		return false;
+	}
+	t->image = t->g.image = img;
+	t->image_id = image_id(img);
+	return true;
+}
+
+/* ---- the primary's guest ---- */
+
+static struct model_image *pick_image(struct sim *s, bool alone)
+{
+	uint64_t start = rnd(s);
+
+	for (unsigned i = 0; i < MODEL_IMAGES; i++) {
+		struct model_image *m = &s->model.images[(start + i) % MODEL_IMAGES];
+
+		if (m->used && model_attr(m)->exists && !m->exclusive && !(alone && m->writers))
+			return m;
+	}
+	return NULL;
+}
+
+static void pick_range(struct sim *s, struct slot *t, uint32_t sectors)
+{
+	uint32_t hot = one_in(s, 2) ? 24 : sectors, longest;
+	uint64_t dice = rnd_below(s, 16);
+
+	hot = hot < sectors ? hot : sectors;
+	t->first = (uint32_t)rnd_below(s, hot);
+	if (one_in(s, 3))
+		t->first &= ~7u;
+	longest = dice < 9 ? 8 : dice < 15 ? 32 : 128;
+	longest = longest < sectors - t->first ? longest : sectors - t->first;
+	t->count = 1 + (uint32_t)rnd_below(s, longest);
+	t->g.off = (uint64_t)t->first * SECTOR;
+	t->g.len = (uint64_t)t->count * SECTOR;
+}
+
+static void start_read(struct sim *s, struct slot *t, struct model_image *m)
+{
+	pick_range(s, t, (uint32_t)(model_attr(m)->size / SECTOR));
+	t->g.op = GUEST_READ;
+	slot_buf(s, t);
+	t->floor = pool_get(s, MODEL_SECTORS * sizeof(version_t));
+	memcpy(t->floor, m->acked + t->first, t->count * sizeof(version_t));
+	s->fig.reads++;
+}
+
+static void start_change(struct sim *s, struct slot *t, struct model_image *m)
+{
+	uint32_t sectors = (uint32_t)(model_attr(m)->size / SECTOR);
+
+	pick_range(s, t, sectors);
+	t->zero = t->kind == K_ZERO;
+	if (t->kind == K_WRITE && one_in(s, 40) && !m->writers && t->count < 32 &&
+	    sectors + 33 < MODEL_SECTORS) { /* grows the image */
+		struct attr *a;
+
+		t->first = sectors - (uint32_t)rnd_below(s, 2);
+		t->g.off = (uint64_t)t->first * SECTOR;
+		a = model_attr_push(s, m, t->op);
+		a->size = t->g.off + t->g.len > a->size ? t->g.off + t->g.len : a->size;
+		t->has_attr = true;
+		t->attr = *a;
+		m->exclusive = 1;
+	}
+	m->writers++;
+	model_issue(s, m, t->first, t->count, t->op, t->zero);
+	s->fig.writes++;
+	if (t->zero) {
+		t->g.op = one_in(s, 2) ? GUEST_PUNCH : GUEST_ZERO;
+		t->g.keep_size = one_in(s, 2);
+		return;
+	}
+	t->g.op = GUEST_WRITE;
+	slot_buf(s, t);
+	for (uint32_t i = 0; i < t->count; i++)
+		stamp_fill((uint8_t *)t->g.buf + (size_t)i * SECTOR, t->op, t->image_id, t->first + i);
+}
+
+static void start_trunc(struct sim *s, struct slot *t, struct model_image *m)
+{
+	uint64_t sectors = TWIN_SECTORS + rnd_below(s, MODEL_SECTORS - TWIN_SECTORS + 1);
+	struct attr *a = model_attr_push(s, m, t->op);
+	uint64_t low = a->size / SECTOR < sectors ? a->size / SECTOR : sectors;
+
+	t->g.op = GUEST_TRUNC;
+	t->g.len = sectors * SECTOR;
+	t->first = (uint32_t)low;
+	t->count = UINT32_MAX;
+	t->zero = t->has_attr = true;
+	a->size = t->g.len;
+	t->attr = *a;
+	m->writers++;
+	m->exclusive = 1;
+	model_issue(s, m, t->first, t->count, t->op, true);
+}
+
+static void start_name(struct sim *s, struct slot *t, struct model_image *m)
+{
+	struct attr *a = model_attr_push(s, m, t->op);
+
+	if (t->kind == K_RENAME) {
+		t->g.op = GUEST_RENAME;
+		snprintf(a->name, NAME_LEN, "r%llu", (unsigned long long)++s->guests->names);
+		strcpy(t->g.name, a->name);
+	} else {
+		t->g.op = GUEST_UNLINK;
+		a->exists = false;
+	}
+	t->has_attr = true;
+	t->attr = *a;
+	m->writers++;
+	m->exclusive = 1;
+}
+
+static bool creating(struct sim *s)
+{
+	for (unsigned i = 0; i < GUEST_SLOTS; i++)
+		if (s->guests->slots[s->primary][i].busy && s->guests->slots[s->primary][i].kind == K_CREATE)
+			return true;
+	return false;
+}
+
+static uint32_t images_alive(struct sim *s, bool existing)
+{
+	uint32_t count = 0;
+
+	for (unsigned i = 0; i < MODEL_IMAGES; i++)
+		count += s->model.images[i].used && (!existing || model_attr(&s->model.images[i])->exists);
+	return count;
+}
+
+static void start_create(struct sim *s, struct host *h)
+{
+	struct slot *t = slot_take(s, h, K_CREATE);
+
+	if (!t || creating(s) || images_alive(s, false) == MODEL_IMAGES)
+		return;
+	t->op = ++s->model.op;
+	t->g.op = GUEST_CREATE;
+	snprintf(t->attr.name, NAME_LEN, "n%llu", (unsigned long long)++s->guests->names);
+	strcpy(t->g.name, t->attr.name);
+	strcpy(s->guests->orphans[s->guests->names % GUEST_SLOTS], t->attr.name);
+	t->attr.exists = t->has_attr = true;
+	t->attr.op = t->op;
+	slot_submit(s, t);
+}
+
+static unsigned pick_kind(struct sim *s)
+{
+	uint64_t dice = rnd_below(s, 1000);
+
+	return dice < 620 ? K_WRITE : dice < 850 ? K_READ : dice < 930 ? K_ZERO : dice < 975 ? K_SYNC :
+	       dice < 993 ? K_TRUNC : dice < 996 ? K_RENAME : dice < 998 ? K_UNLINK : K_CREATE;
+}
+
+static void primary_op(struct sim *s, struct host *h)
+{
+	unsigned kind = pick_kind(s);
+	struct model_image *m;
+	struct image *img;
+	struct slot *t;
+
+	if (images_alive(s, true) < 2 || kind == K_CREATE) {
+		start_create(s, h);
+		return;
+	}
+	if (kind == K_UNLINK && images_alive(s, true) < 3)
+		kind = K_RENAME;
+	m = pick_image(s, kind >= K_TRUNC);
+	if (!m)
+		return;
+	if (model_attr(m)->size < (uint64_t)TWIN_SECTORS * SECTOR)
+		kind = K_TRUNC;
+	if (kind >= K_TRUNC && m->writers)
+		return;
+	t = slot_take(s, h, kind);
+	if (!t)
+		return;
+	img = node_image_by_id(h->node, m->id);
+	if (!img)
+		violation(s, "host %d: image %s is gone", h->index, model_attr(m)->name);
+	if (!slot_open(s, t, img))
+		return;
+	if (kind != K_READ && kind != K_SYNC)
+		t->op = ++s->model.op;
+	switch (kind) {
+	case K_READ:
+		start_read(s, t, m);
+		break;
+	case K_SYNC:
+		t->g.op = GUEST_SYNC;
+		t->floor = pool_get(s, MODEL_SECTORS * sizeof(version_t));
+		memcpy(t->floor, m->acked, MODEL_SECTORS * sizeof(version_t));
+		break;
+	case K_TRUNC:
+		start_trunc(s, t, m);
+		break;
+	case K_RENAME: case K_UNLINK:
+		start_name(s, t, m);
+		break;
+	default:
+		start_change(s, t, m);
+	}
+	slot_submit(s, t);
+}
+
+static void primary_failed(struct sim *s, struct slot *t)
+{
+	violation(s, "the primary's guest gets %s for a request of kind %u at %llu+%llu",
+		          strerror(-t->g.error), t->kind, (unsigned long long)t->g.off,
+	          (unsigned long long)t->g.len);
+}
+
+static void primary_done(struct sim *s, struct slot *t)
+{
+	struct model_image *m = t->kind == K_CREATE ? NULL : model_image(s, t->image_id);
+	uint64_t ms = (s->now - t->issued_us) / 1000;
+
+	if (ms > s->link_timeout_ms + 1000 + s->hosts[0].disk.speed_us)
+		violation(s, "the primary's guest waited %llu ms (link-timeout %llu ms)",
+		          (unsigned long long)ms, (unsigned long long)s->link_timeout_ms);
+	if (t->g.error) {
+		primary_failed(s, t);
+	} else if (t->kind == K_CREATE) {
+		m = model_add(s, image_id(t->g.image), t->attr.name, t->op);
+		s->model.clock++;
+	} else if (m && t->kind == K_READ) {
+		model_check_read(s, m, t->first, t->g.buf, t->g.len, t->floor);
+	} else if (m && t->kind == K_SYNC) {
+		model_fsync_done(s, m, t->floor);
+	} else if (m && t->kind != K_READ) {
+		if (t->count)
+			model_ack(s, m, t->first, t->count, t->op, t->zero);
+		for (uint32_t i = 0; t->has_attr && i < m->attr_count; i++)
+			if (m->attrs[i].op == t->op)
+				m->attrs[i].acked = true;
+		s->model.clock++;
+	}
+	if (m && t->op && t->kind != K_CREATE) {
+		m->writers--;
+		if (t->has_attr)
+			m->exclusive = 0;
+	}
+}
+
+/* For a cut: what the primary's guest has in flight, in order. */
+void guest_pending(struct sim *s, struct cut *c)
+{
+	for (unsigned i = 0; i < GUEST_SLOTS; i++) {
+		struct slot *t = &s->guests->slots[s->primary][i];
+		struct pending_op p = { .op = t->op, .image = t->image_id, .first = t->first,
+		                        .count = t->count, .zero = t->zero, .in = -1,
+		                        .has_attr = t->has_attr, .attr = t->attr };
+		uint32_t at = c->pending_count;
+
+		if (!t->busy || !t->op || t->twin)
+			continue;
+		for (; at && c->pending[at - 1].op > p.op; at--)
+			c->pending[at] = c->pending[at - 1];
+		c->pending[at] = p;
+		c->pending_count++;
+	}
+}
+
+/* ---- the twin ---- */
+
+static void twin_write(struct sim *s, struct slot *t)
+{
+	struct model_image *m = model_image(s, t->image_id);
+
+	t->first = (uint32_t)rnd_below(s, TWIN_SECTORS - 8);
+	t->count = 1 + (uint32_t)rnd_below(s, 8);
+	t->op = ++s->model.op | TWIN_BIT;
+	t->g.op = GUEST_WRITE;
+	t->g.off = (uint64_t)t->first * SECTOR;
+	t->g.len = (uint64_t)t->count * SECTOR;
+	slot_buf(s, t);
+	for (uint32_t i = 0; i < t->count; i++) {
+		stamp_fill((uint8_t *)t->g.buf + (size_t)i * SECTOR, t->op, t->image_id, t->first + i);
+		if (m)
+			m->twin_issued[t->first + i] = t->op;
+	}
+	s->model.twin[t->op % 1024] = (struct twin_op){ .op = t->op, .epoch = NEVER };
+	s->fig.twin_writes++;
+}
+
+static void twin_read(struct sim *s, struct slot *t, uint64_t size)
+{
+	struct model_image *m = model_image(s, t->image_id);
+
+	if (one_in(s, 4)) {
+		t->first = 0;
+		t->count = MODEL_SECTORS;
+		t->g.len = SLOT_BYTES;
+	} else {
+		pick_range(s, t, (uint32_t)(size / SECTOR));
+	}
+	t->g.op = GUEST_READ;
+	slot_buf(s, t);
+	t->floor = pool_get(s, MODEL_SECTORS * sizeof(version_t));
+	memset(t->floor, 0, MODEL_SECTORS * sizeof(version_t));
+	if (m)
+		memcpy(t->floor, m->twin_acked + t->first, t->count * sizeof(version_t));
+	t->g.off = (uint64_t)t->first * SECTOR;
+	t->epoch_low = t->host->committed;
+	s->fig.twin_reads++;
+}
+
+static void twin_op(struct sim *s, struct host *h)
+{
+	struct image *img = node_image_next(h->node, NULL), *next;
+	unsigned kind = one_in(s, 4) ? K_WRITE : K_READ;
+	struct slot *t;
+
+	if (!h->committed || !img)
+		return;
+	while (one_in(s, 2) && (next = node_image_next(h->node, img)))
+		img = next;
+	if (image_size(img) < (uint64_t)TWIN_SECTORS * SECTOR)
+		return;
+	t = slot_take(s, h, kind);
+	if (!t)
+		return;
+	t->twin = true;
+	if (!slot_open(s, t, img))
+		return;
+	if (kind == K_WRITE)
+		twin_write(s, t);
+	else
+		twin_read(s, t, image_size(img));
+	slot_submit(s, t);
+}
+
+static void twin_done(struct sim *s, struct slot *t)
+{
+	struct model_image *m = model_image(s, t->image_id);
+	bool gone = node_image_by_id(t->host->node, t->image_id) != t->image;
+
+	if (t->g.error) {
+		if (!gone && !s->faults && t->g.error != -ENOSPC)
+			violation(s, "the twin gets %s at image %llu %llu+%llu", strerror(-t->g.error),
+			          (unsigned long long)t->image_id, (unsigned long long)t->g.off,
+			          (unsigned long long)t->g.len);
+		return;
+	}
+	if (t->kind == K_WRITE) {
+		s->model.twin[t->op % 1024].epoch = t->host->committed;
+		for (uint32_t i = 0; m && i < t->count; i++)
+			if (m->twin_acked[t->first + i] < t->op)
+				m->twin_acked[t->first + i] = t->op;
+		return;
+	}
+	struct view v = { .image = t->image_id, .off = t->g.off, .len = (uint64_t)t->count * SECTOR,
+	                  .got = t->g.len, .size = t->first || gone ? NEVER : t->g.len,
+	                  .data = t->g.buf, .epoch_low = t->epoch_low, .epoch_high = t->host->committed,
+	                  .twin_floor = t->floor };
+	if (t->count != MODEL_SECTORS)
+		v.size = NEVER;
+	if (!gone)
+		model_check_view(s, &v);
+}
+
+/* ---- probes ---- */
+
+static void probe_free(struct sim *s, struct probe *p)
+{
+	for (uint32_t i = 0; i < p->count; i++)
+		pool_put(s, p->images[i].data, SLOT_BYTES + BLOCK);
+	p->count = 0;
+	p->running = false;
+}
+
+static void probe_next(struct sim *s, struct host *h);
+
+static void probe_done(struct guest_io *g)
+{
+	struct slot *t = (struct slot *)g;
+	struct sim *s = slot_sim(t);
+	struct host *h = t->host;
+	struct probe *p = &s->guests->probe[h->index];
+	struct probe_image *pi = &p->images[p->count - 1];
+
+	if (h->state == HOST_DOWN)
+		return;
+	host_poll(s, h);
+	image_close(h->node, t->image);
+	if (g->error && s->faults && h->index != s->primary) {
+		probe_free(s, p);
+		world_moment(s, h, 0, UINT32_MAX);
+		return;
+	}
+	if (g->error)
+		violation(s, "host %d: image %s cannot be read: %s", h->index, pi->name, strerror(-g->error));
+	if (g->len != pi->size && h->committed == p->epoch)
+		violation(s, "host %d: image %s has %llu bytes, a read gives %llu", h->index, pi->name,
+		          (unsigned long long)pi->size, (unsigned long long)g->len);
+	probe_next(s, h);
+}
+
+/* The image after the last one read; the list may have changed meanwhile: then all over. */
+static void probe_next(struct sim *s, struct host *h)
+{
+	struct probe *p = &s->guests->probe[h->index];
+	struct slot *t = &p->slot;
+	struct image *img = NULL;
+	struct probe_image *pi;
+
+	if (h->committed != p->epoch) {
+		probe_free(s, p);
+		p->epoch = h->committed;
+		p->running = true;
+	}
+	for (uint32_t i = 0; i <= p->count; i++)
+		img = i && !img ? NULL : node_image_next(h->node, img);
+	if (!img) {
+		s->fig.probes++;
+		p->running = false;
+		p->fn(s, h, p->images, p->count);
+		if (!p->running)
+			probe_free(s, p);
+		return;
+	}
+	if (p->count == MODEL_IMAGES * 2)
+		violation(s, "host %d shows too many images", h->index);
+	memset(t, 0, sizeof(*t));
+	t->host = h;
+	t->g.done = probe_done;
+	pi = &p->images[p->count++];
+	*pi = (struct probe_image){ .id = image_id(img), .size = image_size(img),
+	                            .data = pool_get(s, SLOT_BYTES + BLOCK) };
+	if (pi->size > SLOT_BYTES || strlen(image_name(img)) >= NAME_LEN)
+		violation(s, "host %d: image %s has size %llu", h->index, image_name(img),
+		          (unsigned long long)pi->size);
+	strcpy(pi->name, image_name(img));
+	if (image_open(h->node, img))
+		violation(s, "host %d: image %s does not open", h->index, pi->name);
+	t->image = img;
+	t->g = (struct guest_io){ .op = GUEST_READ, .image = img, .len = SLOT_BYTES + BLOCK,
+	                          .buf = pi->data, .done = probe_done };
+	node_guest(h->node, &t->g);
+}
+
+void guest_probe(struct sim *s, struct host *h,
+                 void (*fn)(struct sim *s, struct host *h, struct probe_image *img, uint32_t count))
+{
+	struct probe *p = &s->guests->probe[h->index];
+
+	probe_free(s, p);
+	p->running = true;
+	p->epoch = h->committed;
+	p->fn = fn;
+	probe_next(s, h);
+}
+
+/* ---- all ---- */
+
+static void guest_done(struct guest_io *g)
+{
+	struct slot *t = (struct slot *)g;
+	struct sim *s = slot_sim(t);
+
+	if (t->host->state == HOST_DOWN || !t->busy)
+		return; /* its host is being torn down: void */
+	host_poll(s, t->host);
+	if (t->twin)
+		twin_done(s, t);
+	else
+		primary_done(s, t);
+	if (t->image)
+		image_close(t->host->node, t->image);
+	slot_free(s, t);
+}
+
+static void guest_tick(struct sim *s, struct event *e)
+{
+	struct host *h = &s->hosts[e->host];
+
+	s->guests->ticking[h->index] = false;
+	if (!s->guests->running[h->index] || h->state != HOST_UP)
+		return;
+	for (uint64_t n = 1 + rnd_below(s, 3); n; n--) {
+		if (h->index == s->primary)
+			primary_op(s, h);
+		else
+			twin_op(s, h);
+	}
+	s->guests->ticking[h->index] = true;
+	event_add(s, rnd_delay(s, h->disk.speed_us * (h->index == s->primary ? 2 : 4)), h->index, guest_tick);
+}
+
+void guest_run(struct sim *s, struct host *h, bool on)
+{
+	s->guests->running[h->index] = on;
+	if (!on || s->guests->ticking[h->index])
+		return;
+	s->guests->ticking[h->index] = true;
+	event_add(s, 100, h->index, guest_tick);
+}
+
+uint32_t guest_inflight(struct sim *s, struct host *h)
+{
+	uint32_t count = 0;
+
+	for (unsigned i = 0; i < GUEST_SLOTS; i++)
+		count += s->guests->slots[h->index][i].busy;
+	return count;
+}
+
+bool guest_probing(struct sim *s, struct host *h)
+{
+	return s->guests->probe[h->index].running;
+}
+
+void guest_gone(struct sim *s, struct host *h)
+{
+	for (unsigned i = 0; i < GUEST_SLOTS; i++)
+		if (s->guests->slots[h->index][i].busy)
+			slot_free(s, &s->guests->slots[h->index][i]);
+	probe_free(s, &s->guests->probe[h->index]);
+	s->guests->running[h->index] = s->guests->ticking[h->index] = false;
+	if (h->index != s->primary && s->phase != PHASE_FAILOVER) {
+		model_twin_drop(s);
+		memset(s->model.twin, 0, sizeof(s->model.twin));
+	}
+}
+
+void guest_reset(struct sim *s)
+{
+	if (!s->guests) {
+		s->guests = calloc(1, sizeof(*s->guests));
+		if (!s->guests)
+			abort();
+	}
+	for (int i = 0; i < HOSTS; i++)
+		if (s->hosts[i].sim)
+			guest_gone(s, &s->hosts[i]);
+}

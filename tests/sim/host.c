@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One host: the shell's part around a node of the real core. Starts it from
+ * what its disk holds, drives it in batches, ends it in order or not.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../ctl/log.h"
+#include "peek.h"
+#include "sim.h"
+
+#define BOOT_IMAGES 64
+#define BOOT_SEGMENTS 512
+
+static struct host *host_of(struct env *env)
+{
+	return (struct host *)env;
+}
+
+/* ---- env_ops ---- */
+
+static void env_submit(struct env *env, struct io *io)
+{
+	struct host *h = host_of(env);
+
+	if (h->state != HOST_DOWN) /* node_destroy() has nothing to ask for any more */
+		disk_submit(h->sim, h, io);
+}
+
+static int env_read_now(struct env *env, enum file_kind kind, uint64_t file, uint64_t off, void *buf,
+                        size_t len)
+{
+	struct host *h = host_of(env);
+
+	return disk_read_now(h->sim, &h->disk, kind, file, off, buf, len);
+}
+
+static void env_random(struct env *env, void *buf, size_t len)
+{
+	uint8_t *p = buf;
+
+	for (size_t i = 0; i < len; i++)
+		p[i] = (uint8_t)(rnd(host_of(env)->sim) >> 20);
+}
+
+static void env_tx(struct env *env, int link, const struct iovec *iov, int count)
+{
+	if (host_of(env)->state != HOST_DOWN)
+		wire_tx(host_of(env)->sim, host_of(env), link, iov, count);
+}
+
+static size_t env_tx_room(struct env *env, int link)
+{
+	return host_of(env)->state == HOST_DOWN ? 0 : wire_room(host_of(env)->sim, host_of(env), link);
+}
+
+static void env_link_close(struct env *env, int link)
+{
+	if (host_of(env)->state != HOST_DOWN)
+		wire_close(host_of(env)->sim, host_of(env), link);
+}
+
+static void env_dial(struct env *env)
+{
+	wire_dial(host_of(env)->sim, host_of(env));
+}
+
+static void env_log(struct env *env, int level, const char *text)
+{
+	struct host *h = host_of(env);
+
+	(void)level;
+	say(h->sim, "host %d: %s", h->index, text);
+}
+
+static const struct env_ops env_ops = {
+	.submit = env_submit,
+	.read_now = env_read_now,
+	.random = env_random,
+	.tx = env_tx,
+	.tx_room = env_tx_room,
+	.link_close = env_link_close,
+	.dial = env_dial,
+	.log = env_log,
+};
+
+/* ---- batches ---- */
+
+void host_begin(struct sim *s, struct host *h)
+{
+	uint64_t ms = s->now / 1000 + (uint64_t)h->index * 12345;
+
+	node_time(h->node, ms, 1700000000000ull + ms);
+}
+
+static void host_deadline(struct sim *s, struct host *h)
+{
+	uint64_t ms = node_deadline_ms(h->node), base = (uint64_t)h->index * 12345;
+
+	h->deadline = ms == UINT64_MAX ? NEVER : ms <= base ? s->now : (ms - base) * 1000;
+	if (h->deadline <= s->now) /* a clock of milliseconds cannot be asked sooner */
+		h->deadline = (s->now / 1000 + 1) * 1000;
+}
+
+void host_end(struct sim *s, struct host *h)
+{
+	node_batch_end(h->node);
+	host_poll(s, h);
+	host_deadline(s, h);
+}
+
+void host_poll(struct sim *s, struct host *h)
+{
+	uint64_t current, committed;
+
+	peek_epochs(h->node, &current, &committed);
+	if (h->index == s->primary) {
+		if (current != h->current && h->current)
+			model_cut(s, h->current);
+		h->current = current;
+		return;
+	}
+	if (committed != h->committed) {
+		h->committed = committed;
+		model_visible(s, h, committed);
+	}
+}
+
+bool host_protected(struct host *h)
+{
+	struct status st;
+	bool is;
+
+	if (h->state != HOST_UP)
+		return false;
+	node_status(h->node, &st);
+	is = st.is_protected;
+	status_free(&st);
+	return is;
+}
+
+bool host_is_primary(struct host *h)
+{
+	struct status st;
+	bool is;
+
+	node_status(h->node, &st);
+	is = strcmp(st.role, "backup") != 0;
+	status_free(&st);
+	return is;
+}
+
+/* ---- life ---- */
+
+static void boot_scan(struct host *h, struct boot *b, struct boot_image *images,
+                      struct boot_segment segments[2][BOOT_SEGMENTS])
+{
+	struct disk *d = &h->disk;
+	size_t image_count = 0, count[2] = { 0, 0 };
+
+	for (struct file *f = d->files; f; f = f->next) {
+		if (!f->now)
+			continue;
+		if (f->kind != FILE_IMAGE) {
+			int k = f->kind == FILE_OVERLAY;
+
+			if (count[k] == BOOT_SEGMENTS)
+				violation(h->sim, "host %d: too many segments", h->index);
+			segments[k][count[k]++] = (struct boot_segment){ (uint32_t)f->id, f->size };
+			continue;
+		}
+		if (image_count == BOOT_IMAGES)
+			violation(h->sim, "host %d: too many images", h->index);
+		images[image_count] = (struct boot_image){ .id = f->id, .size = f->size,
+		                                           .mtime_ns = f->mtime, .ctime_ns = f->mtime };
+		strcpy(images[image_count++].name, f->name);
+	}
+	*b = (struct boot){ .state = d->state, .state_len = d->state_len, .images = images,
+	                    .image_count = image_count, .journal = segments[0], .overlay = segments[1],
+	                    .journal_count = count[0], .overlay_count = count[1] };
+	memcpy(b->node, d->node, sizeof(b->node));
+}
+
+static void on_ready(void *ctx, int error, const char *why)
+{
+	struct host *h = ctx;
+
+	if (error && !h->sim->faults)
+		violation(h->sim, "host %d does not start: %s", h->index, why);
+	if (error) { /* injected: the next try may do better */
+		world_moment(h->sim, h, 0, UINT32_MAX);
+		return;
+	}
+	say(h->sim, "host %d is ready", h->index);
+	h->state = HOST_UP;
+	world_ready(h->sim, h);
+}
+
+void host_start(struct sim *s, struct host *h)
+{
+	static struct boot_image images[BOOT_IMAGES];
+	static struct boot_segment segments[2][BOOT_SEGMENTS];
+	struct node_config config = {
+		.role = h->role, .can_dial = h->index == 0, .can_accept = h->index == 1,
+		.commit_ms = s->commit_ms, .journal_size = s->journal_size, .overlay_size = s->journal_size,
+		.link_timeout_ms = (uint32_t)s->link_timeout_ms,
+		.flush_timeout_ms = (uint32_t)s->flush_timeout_ms,
+		.segment_size = (uint32_t)s->segment_size, .source = "/sim", .version = "sim",
+	};
+	struct boot boot;
+	char err[512] = "";
+	int error = 0;
+
+	boot_scan(h, &boot, images, segments);
+	h->env.ops = &env_ops;
+	h->sim = s;
+	h->life++;
+	h->state = HOST_STARTING;
+	h->restarting = false;
+	h->current = 0;
+	h->last_start = s->now;
+	h->node = node_create(&h->env, &config, &boot, on_ready, h, &error, err, sizeof(err));
+	if (!h->node)
+		violation(s, "host %d is refused its own disk: %s (%s)", h->index, err, strerror(-error));
+	say(s, "host %d starts", h->index);
+	host_begin(s, h);
+	host_end(s, h);
+}
+
+/* The node is no more; the world's and the guests' requests to it are void. */
+static void host_gone(struct sim *s, struct host *h, bool loud)
+{
+	h->state = HOST_DOWN;
+	guest_gone(s, h);
+	world_gone(s, h);
+	wire_host_gone(s, h, loud);
+	node_destroy(h->node);
+	h->node = NULL;
+	h->life++;
+	h->deadline = NEVER;
+	h->crash_soon = false;
+}
+
+void host_finish(struct sim *s, struct host *h)
+{
+	host_gone(s, h, true);
+	disk_kill(s, &h->disk);
+}
+
+void host_crash(struct sim *s, struct host *h, bool power)
+{
+	say(s, "host %d %s", h->index, power ? "loses power" : "is killed");
+	s->fig.crashes++;
+	s->fig.power_crashes += power;
+	host_gone(s, h, !power && !one_in(s, 4));
+	if (power)
+		disk_crash(s, &h->disk);
+	else
+		disk_kill(s, &h->disk);
+}
+
+static void on_stopped(void *ctx, int error, const char *why)
+{
+	struct host *h = ctx;
+
+	if (error && !h->sim->faults)
+		violation(h->sim, "host %d does not stop: %s", h->index, why);
+	say(h->sim, "host %d has stopped", h->index);
+	world_stopped(h->sim, h);
+}
+
+void host_stop(struct sim *s, struct host *h)
+{
+	say(s, "host %d is told to stop", h->index);
+	s->fig.stops++;
+	h->state = HOST_STOPPING;
+	node_stop(h->node, on_stopped, h);
+}

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the primary's guest wrote, was told, and was promised; and a snapshot
+ * of it at each cut. Sectors carry the number of the operation that wrote
+ * them, so that a sector shows which one it was. The checks are in check.c.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+/* ---- stamps ---- */
+
+#define STAMP_WORDS (SECTOR / 8)
+
+static uint64_t stamp_place(uint64_t image, uint64_t index)
+{
+	return image * 0x9e3779b97f4a7c15ull + index;
+}
+
+void stamp_fill(uint8_t *sector, uint64_t op, uint64_t image, uint64_t index)
+{
+	uint64_t w[STAMP_WORDS], base = (op * 0xff51afd7ed558ccdull) ^ stamp_place(image, index);
+
+	w[0] = op;
+	for (uint64_t i = 1; i < STAMP_WORDS; i++)
+		w[i] = base + i;
+	memcpy(sector, w, sizeof(w));
+}
+
+bool stamp_read(const uint8_t *sector, uint64_t image, uint64_t index, version_t *v)
+{
+	uint64_t w[STAMP_WORDS], base, bad = 0;
+
+	memcpy(w, sector, sizeof(w));
+	if (!w[0]) {
+		for (unsigned i = 1; i < STAMP_WORDS; i++)
+			bad |= w[i];
+		*v = VERSION(0, 1);
+		return !bad;
+	}
+	base = (w[0] * 0xff51afd7ed558ccdull) ^ stamp_place(image, index);
+	for (uint64_t i = 1; i < STAMP_WORDS; i++)
+		bad |= w[i] ^ (base + i);
+	*v = VERSION(w[0], 0);
+	return !bad;
+}
+
+/* ---- images ---- */
+
+static void cut_free(struct sim *s, struct cut *c)
+{
+	if (!c)
+		return;
+	for (uint32_t i = 0; i < c->image_count; i++)
+		pool_put(s, c->images[i].acked, (c->images[i].sectors + 1) * sizeof(version_t));
+	pool_put(s, c, sizeof(*c));
+}
+
+void model_reset(struct sim *s)
+{
+	struct model *m = &s->model;
+	uint64_t op = m->op;
+
+	for (unsigned i = 0; i < CUTS_MAX; i++)
+		cut_free(s, m->cuts[i]);
+	memset(m, 0, sizeof(*m));
+	m->op = op;
+}
+
+struct model_image *model_image(struct sim *s, uint64_t id)
+{
+	for (unsigned i = 0; i < MODEL_IMAGES; i++)
+		if (s->model.images[i].used && s->model.images[i].id == id)
+			return &s->model.images[i];
+	return NULL;
+}
+
+struct model_image *model_by_name(struct sim *s, const char *name)
+{
+	for (unsigned i = 0; i < MODEL_IMAGES; i++) {
+		struct model_image *m = &s->model.images[i];
+
+		if (m->used && model_attr(m)->exists && !strcmp(model_attr(m)->name, name))
+			return m;
+	}
+	return NULL;
+}
+
+struct model_image *model_add(struct sim *s, uint64_t id, const char *name, uint64_t op)
+{
+	struct model_image *m = NULL;
+
+	for (unsigned i = 0; i < MODEL_IMAGES && !m; i++)
+		if (!s->model.images[i].used)
+			m = &s->model.images[i];
+	if (!m)
+		violation(s, "the model has no room for image %s", name);
+	memset(m, 0, sizeof(*m));
+	m->used = true;
+	m->id = id;
+	for (unsigned i = 0; i < MODEL_SECTORS; i++)
+		m->acked[i] = m->issued[i] = m->zeroed[i] = m->floor[i] = VERSION(0, 1);
+	m->attrs[0] = (struct attr){ .op = 0, .acked = true }; /* did not exist */
+	m->attrs[1] = (struct attr){ .op = op, .exists = true, .acked = true };
+	strncpy(m->attrs[1].name, name, NAME_LEN - 1);
+	m->attr_count = 2;
+	return m;
+}
+
+struct attr *model_attr(struct model_image *m)
+{
+	return &m->attrs[m->attr_count - 1];
+}
+
+struct attr *model_attr_push(struct sim *s, struct model_image *m, uint64_t op)
+{
+	struct attr last = *model_attr(m);
+
+	(void)s;
+	if (m->attr_count == ATTRS_MAX) { /* forget a middle one: the oldest is the floor */
+		memmove(&m->attrs[1], &m->attrs[2], (ATTRS_MAX - 2) * sizeof(last));
+		m->attr_count--;
+	}
+	last.op = op;
+	last.acked = false;
+	m->attrs[m->attr_count++] = last;
+	return model_attr(m);
+}
+
+static struct attr *attr_acked(struct model_image *m)
+{
+	for (uint32_t i = m->attr_count; i-- > 1;)
+		if (m->attrs[i].acked)
+			return &m->attrs[i];
+	return &m->attrs[0];
+}
+
+/* ---- writes ---- */
+
+static uint32_t clamp(uint32_t first, uint32_t count)
+{
+	return count > MODEL_SECTORS - first ? MODEL_SECTORS : first + count;
+}
+
+void model_issue(struct sim *s, struct model_image *m, uint32_t first, uint32_t count, uint64_t op,
+                 bool zero)
+{
+	s->model.clock++;
+	for (uint32_t i = first, end = clamp(first, count); i < end; i++) {
+		m->issued[i] = VERSION(op, zero);
+		if (zero)
+			m->zeroed[i] = VERSION(op, zero);
+	}
+}
+
+void model_ack(struct sim *s, struct model_image *m, uint32_t first, uint32_t count, uint64_t op,
+               bool zero)
+{
+	s->model.clock++;
+	for (uint32_t i = first, end = clamp(first, count); i < end; i++)
+		if (m->acked[i] < VERSION(op, zero))
+			m->acked[i] = VERSION(op, zero);
+}
+
+/* ---- cuts ---- */
+
+/* Where to keep it: its number's place, a free one, or the oldest's that nobody shows. */
+static struct cut **cut_place(struct sim *s, uint64_t epoch)
+{
+	struct cut **cuts = s->model.cuts, **oldest = NULL;
+
+	for (unsigned i = 0; i < CUTS_MAX; i++)
+		if (cuts[i] && cuts[i]->epoch == epoch)
+			return &cuts[i];
+	for (unsigned i = 0; i < CUTS_MAX; i++) {
+		if (!cuts[i])
+			return &cuts[i];
+		if (cuts[i]->epoch != s->model.visible_epoch &&
+		    (!oldest || cuts[i]->clock < (*oldest)->clock))
+			oldest = &cuts[i];
+	}
+	return oldest;
+}
+
+/* The primary's epoch has just ended. */
+void model_cut(struct sim *s, uint64_t epoch)
+{
+	struct cut **slot = cut_place(s, epoch), *c;
+
+	cut_free(s, *slot);
+	*slot = c = memset(pool_get(s, sizeof(*c)), 0, sizeof(*c));
+	c->epoch = epoch;
+	c->clock = ++s->model.clock;
+	if (epoch > s->model.sent_epoch)
+		s->model.sent_epoch = epoch;
+	for (unsigned i = 0; i < MODEL_IMAGES; i++) {
+		struct model_image *m = &s->model.images[i];
+		struct cut_image *ci = &c->images[c->image_count];
+
+		if (!m->used)
+			continue;
+		ci->id = m->id;
+		ci->attr = *attr_acked(m);
+		ci->sectors = (uint32_t)(ci->attr.size / SECTOR);
+		ci->acked = pool_get(s, (ci->sectors + 1) * sizeof(version_t));
+		memcpy(ci->acked, m->acked, ci->sectors * sizeof(version_t));
+		c->image_count++;
+	}
+	guest_pending(s, c);
+}
+
+struct cut *model_find_cut(struct sim *s, uint64_t epoch)
+{
+	for (unsigned i = 0; i < CUTS_MAX; i++)
+		if (s->model.cuts[i] && s->model.cuts[i]->epoch == epoch)
+			return s->model.cuts[i];
+	return NULL;
+}
+
+static void floor_attrs(struct model_image *m, uint64_t op)
+{
+	uint32_t keep = 0;
+
+	for (uint32_t i = 0; i < m->attr_count; i++)
+		if (m->attrs[i].op <= op)
+			keep = i;
+	memmove(&m->attrs[0], &m->attrs[keep], (m->attr_count - keep) * sizeof(m->attrs[0]));
+	m->attr_count -= keep;
+	if (m->attr_count == 1 && !m->attrs[0].exists)
+		m->used = false;
+}
+
+void model_flush_done(struct sim *s, uint64_t epoch, uint64_t ordered_clock)
+{
+	struct cut *c = model_find_cut(s, epoch);
+
+	if (!c)
+		violation(s, "flush: done for epoch %llu, which was never cut", (unsigned long long)epoch);
+	if (c->clock <= ordered_clock)
+		violation(s, "flush: done for epoch %llu, which was cut before the order",
+		          (unsigned long long)epoch);
+	if (epoch > s->model.acked_epoch)
+		s->model.acked_epoch = epoch;
+	for (uint32_t i = 0; i < c->image_count; i++) {
+		struct cut_image *ci = &c->images[i];
+		struct model_image *m = model_image(s, ci->id);
+
+		if (!m)
+			continue;
+		for (uint32_t k = 0; k < ci->sectors; k++)
+			if (m->floor[k] < ci->acked[k])
+				m->floor[k] = ci->acked[k];
+		floor_attrs(m, ci->attr.op);
+	}
+}
+
+void model_fsync_done(struct sim *s, struct model_image *m, const version_t *acked)
+{
+	s->model.clock++;
+	for (uint32_t k = 0; k < MODEL_SECTORS; k++)
+		if (m->floor[k] < acked[k])
+			m->floor[k] = acked[k];
+}
+
+void model_twin_drop(struct sim *s)
+{
+	for (unsigned i = 0; i < MODEL_IMAGES; i++)
+		memset(s->model.images[i].twin_acked, 0, sizeof(s->model.images[i].twin_acked));
+}
+
+/* The backup shows epoch from now on. */
+void model_visible(struct sim *s, struct host *h, uint64_t epoch)
+{
+	struct model *m = &s->model;
+
+	m->clock++;
+	if (epoch < m->visible_epoch || epoch < m->acked_epoch)
+		violation(s, "host %d shows epoch %llu; epoch %llu was committed, %llu acknowledged",
+		          h->index, (unsigned long long)epoch, (unsigned long long)m->visible_epoch,
+		          (unsigned long long)m->acked_epoch);
+	if (epoch && !model_find_cut(s, epoch))
+		violation(s, "host %d shows epoch %llu, which was never cut", h->index,
+		          (unsigned long long)epoch);
+	if (epoch > m->visible_epoch)
+		s->fig.commits++;
+	m->visible_epoch = epoch;
+	model_twin_drop(s);
+}
+
+/* The primary's guest begins anew, with what a probe found. */
+void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, bool durable)
+{
+	s->model.clock++;
+	for (unsigned i = 0; i < MODEL_IMAGES; i++)
+		s->model.images[i].writers = s->model.images[i].exclusive = 0; /* found below stay */
+	for (uint32_t i = 0; i < count; i++)
+		if (!model_image(s, img[i].id))
+			model_add(s, img[i].id, img[i].name, ++s->model.op);
+	for (unsigned i = 0; i < MODEL_IMAGES; i++) {
+		struct model_image *m = &s->model.images[i];
+		const struct probe_image *p = NULL;
+		struct attr *a;
+
+		for (uint32_t k = 0; k < count && !p; k++)
+			if (m->used && img[k].id == m->id)
+				p = &img[k];
+		if (m->used && !p && durable)
+			m->used = false;
+		if (!m->used)
+			continue;
+		a = model_attr_push(s, m, ++s->model.op);
+		a->acked = true;
+		a->exists = p != NULL;
+		a->size = p ? p->size : 0;
+		if (p)
+			memcpy(a->name, p->name, NAME_LEN);
+		for (uint32_t k = 0; k < MODEL_SECTORS; k++) {
+			version_t v = VERSION(0, 1);
+
+			if (p && (uint64_t)k * SECTOR < p->size)
+				(void)stamp_read(p->data + (size_t)k * SECTOR, m->id, k, &v); /* checked before */
+			if (v & 1)
+				v = m->zeroed[k];
+			m->acked[k] = v;
+			if (durable)
+				m->floor[k] = v;
+		}
+		if (durable)
+			floor_attrs(m, a->op);
+	}
+}

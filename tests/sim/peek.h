@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The few things the simulator looks at behind the node's public face: which
+ * epoch is current and which is committed, after every event, so that the
+ * model knows the instant of each cut. What it checks are bytes, not these.
+ */
+#ifndef COLOFS_TESTS_PEEK_H
+#define COLOFS_TESTS_PEEK_H
+
+#include "../../repl/node.h"
+
+void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed);
+
+#endif

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The simulator: two nodes of the real core (repl/) over disks that lose, tear
+ * and reorder, and a network that cuts, stalls and chops; all of it from one
+ * seed, on one thread, in virtual time. A step is one event. What it finds
+ * replays from the same seed and the same build.
+ *
+ * event.c  time, the queue of events, random numbers, memory pools
+ * disk.c   one host's disk: env_ops' files, and what a crash leaves of them;
+ * file.c   the contents of one of its files
+ * wire.c   connections between the hosts: env_ops' links
+ * host.c   a host's life: start, crash, stop; the env_ops that join the parts
+ * model.c  what must be true: contents by stamp, epochs' cuts, floors
+ * guest.c  load: the primary's guest, the twin on the backup, full reads (probes)
+ * check.c  the oracle: can what was read be true?
+ * world.c  the scenario: who crashes when, flush, failover
+ * heal.c   its end: no more faults, progress is demanded
+ * sim.c    main(): seeds, mutants, figures
+ */
+#ifndef COLOFS_TESTS_SIM_H
+#define COLOFS_TESTS_SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../../repl/env.h"
+#include "../../repl/node.h"
+
+#define SECTOR 512u
+#define HOSTS 2
+#define MODEL_IMAGES 6     /* images alive at once */
+#define MODEL_SECTORS 320u /* the longest image: 160 KiB */
+#define GUEST_SLOTS 8      /* guest requests in flight, each host */
+#define ATTRS_MAX 24       /* an image's remembered names and sizes since the last floor */
+#define CUTS_MAX 32        /* epochs remembered */
+#define NAME_LEN 16        /* a simulated image's name, with its NUL */
+#define CONNS_MAX 32
+#define FLUSHES_MAX 3u
+#define POOL_CLASSES 18    /* 64 bytes ... 8 MiB */
+#define NEVER UINT64_MAX
+
+struct sim;
+struct host;
+
+/* ---- event.c ---- */
+
+struct event {
+	uint64_t at, order; /* us; ties go by order */
+	void (*fn)(struct sim *s, struct event *e);
+	int host;           /* whose batch it belongs to; -1: the world's */
+	uint32_t life;      /* void once the host's life is another one */
+	uint64_t arg, arg2;
+	void *ptr;
+	struct event *free_next;
+};
+
+struct pool_free {
+	struct pool_free *next;
+};
+
+uint64_t rnd(struct sim *s);
+/* 0 ... n-1; n > 0 */
+uint64_t rnd_below(struct sim *s, uint64_t n);
+/* true once in n times */
+bool one_in(struct sim *s, uint64_t n);
+/* us, mostly near base, now and then much longer */
+uint64_t rnd_delay(struct sim *s, uint64_t base);
+struct event *event_add(struct sim *s, uint64_t delay_us, int host,
+                        void (*fn)(struct sim *s, struct event *e));
+struct event *event_pop(struct sim *s);
+void event_free(struct sim *s, struct event *e);
+void event_clear(struct sim *s);
+/* Pooled memory, not cleared; size at most 8 MiB. */
+void *pool_get(struct sim *s, size_t size);
+void pool_put(struct sim *s, void *p, size_t size);
+void pool_drain(struct sim *s);
+
+/* ---- disk.c ---- */
+
+/* A change of a file that a crash may still take back, whole or by sector. */
+struct change {
+	struct change *next;
+	uint8_t op;        /* IO_WRITE, IO_PUNCH (zero), IO_TRUNC */
+	bool extends;
+	uint64_t off, len; /* TRUNC: len is the size */
+	uint64_t seq;      /* order of completion */
+	uint8_t *data;     /* WRITE */
+};
+
+struct file {
+	uint8_t kind;
+	bool now, durable;       /* exists in the directory, as seen and as on the platter */
+	bool removed;            /* unlinked, not yet synced */
+	uint64_t id;
+	char name[NAME_LEN];     /* "": hidden */
+	char durable_name[NAME_LEN];
+	uint64_t size, durable_size;
+	uint64_t mtime;
+	uint8_t **pages, **durable_pages;
+	uint32_t page_count;     /* of both arrays */
+	struct change *head, *tail; /* completed, not synced, oldest first */
+	struct file *next;
+};
+
+struct dio;
+
+struct disk {
+	struct file *files;
+	struct dio *inflight;
+	uint64_t seq;       /* completed changes */
+	uint64_t clock;     /* mtimes */
+	uint8_t node[16];
+	uint8_t *state;     /* durable */
+	size_t state_len;
+	uint64_t speed_us;  /* base delay of a request */
+	bool dir_dirty;
+};
+
+void disk_format(struct sim *s, struct disk *d);
+void disk_submit(struct sim *s, struct host *h, struct io *io);
+int disk_read_now(struct sim *s, struct disk *d, enum file_kind kind, uint64_t file, uint64_t off,
+                  void *buf, size_t len);
+/* Power failure: what is not durable is kept, lost or torn at random. */
+void disk_crash(struct sim *s, struct disk *d);
+/* SIGKILL: everything completed stays; what is in flight may land or not, whole. */
+void disk_kill(struct sim *s, struct disk *d);
+void disk_clear(struct sim *s, struct disk *d);
+struct file *disk_file(struct disk *d, unsigned kind, uint64_t id);
+void file_read(const struct file *f, uint64_t off, uint8_t *buf, uint64_t len);
+bool file_fit(struct file *f, uint64_t size);
+void file_drop(struct sim *s, struct file *f);
+void file_apply(struct sim *s, struct file *f, const struct change *c);
+void file_sync(struct sim *s, struct file *f, uint64_t upto_seq);
+void file_crash(struct sim *s, struct file *f);
+void change_free(struct sim *s, struct change *c);
+
+/* ---- wire.c ---- */
+
+struct stream {
+	uint8_t *buf;
+	size_t head, len, cap;
+	bool pumping;
+};
+
+struct conn_end {
+	int host;
+	int link;       /* -1: the node does not know of it (any more) */
+	uint32_t life;
+	bool opened;    /* node_link_opened() was called */
+	bool done;      /* closed by the node, or told that it is closed, or gone with its life */
+	struct stream out;
+};
+
+struct conn {
+	bool used, cut;
+	uint32_t gen;
+	uint64_t stalled_until; /* us */
+	struct conn_end end[2]; /* 0 dialled */
+};
+
+void wire_tx(struct sim *s, struct host *h, int link, const struct iovec *iov, int count);
+size_t wire_room(struct sim *s, struct host *h, int link);
+void wire_close(struct sim *s, struct host *h, int link);
+void wire_dial(struct sim *s, struct host *h);
+void wire_cut_all(struct sim *s);
+void wire_stall(struct sim *s, uint64_t us);
+/* The host's process is gone; loud: the kernel tells the peers. */
+void wire_host_gone(struct sim *s, struct host *h, bool loud);
+void wire_clear(struct sim *s);
+
+/* ---- host.c ---- */
+
+enum host_state { HOST_DOWN, HOST_STARTING, HOST_UP, HOST_STOPPING };
+
+struct flush; /* one flush command, world.c */
+
+struct host {
+	struct env env; /* first: env_ops get back to the host */
+	struct sim *sim;
+	int index;
+	enum host_state state;
+	uint32_t life;
+	struct node *node;
+	struct disk disk;
+	uint64_t deadline; /* us */
+	int role;          /* enum node_role to start with, -1 as the disk remembers */
+	bool crash_soon;   /* one is scheduled */
+	bool restarting;   /* so is a start */
+	bool power_lost;   /* its last life ended that way: what was not synced may be lost */
+	struct {
+		struct conn *conn;
+		int end;
+	} links[LINKS_MAX];
+	uint64_t current, committed; /* as polled: see host_poll() */
+	uint64_t last_start;
+};
+
+void host_start(struct sim *s, struct host *h);
+void host_crash(struct sim *s, struct host *h, bool power);
+void host_stop(struct sim *s, struct host *h);
+/* Its process ends; it was stopped, or the world ends. */
+void host_finish(struct sim *s, struct host *h);
+/* Within a batch for h: between node_time() and node_batch_end(). */
+void host_begin(struct sim *s, struct host *h);
+void host_end(struct sim *s, struct host *h);
+/* Look at the node's epochs; tells the model of cuts and commits. */
+void host_poll(struct sim *s, struct host *h);
+bool host_protected(struct host *h);
+bool host_is_primary(struct host *h);
+
+/* ---- model.c ---- */
+
+/*
+ * A version of a sector: number of the operation that wrote it, times two,
+ * plus one if it reads as zeroes. Operations on the same sectors take effect in
+ * the order of their numbers.
+ */
+typedef uint64_t version_t;
+#define VERSION(op, zero) ((op) << 1 | (zero))
+#define TWIN_BIT (1ull << 62) /* operation numbers of the backup's own guest */
+
+struct attr {
+	uint64_t op;   /* since this operation */
+	bool exists;
+	bool acked;
+	uint64_t size; /* bytes */
+	char name[NAME_LEN];
+};
+
+struct model_image {
+	bool used;
+	uint64_t id;
+	struct attr attrs[ATTRS_MAX]; /* oldest first; [0] is certainly durable or older */
+	uint32_t attr_count;
+	version_t acked[MODEL_SECTORS];
+	version_t issued[MODEL_SECTORS];   /* newest operation submitted */
+	version_t zeroed[MODEL_SECTORS];   /* newest submitted that zeroes */
+	version_t floor[MODEL_SECTORS];    /* promised durable on the primary */
+	/* the twin's: */
+	uint64_t twin_acked[MODEL_SECTORS], twin_issued[MODEL_SECTORS];
+	uint32_t writers, exclusive, opened;       /* requests in flight */
+};
+
+/* A request of the primary's guest that was submitted and not answered at a cut. */
+struct pending_op {
+	uint64_t op, image;
+	uint32_t first, count;  /* sectors; count UINT32_MAX: to the end */
+	bool zero;
+	int8_t in;              /* 1 in the epoch, 0 not, -1 not known yet */
+	bool has_attr;          /* then attr is what holds if it is in */
+	struct attr attr;
+};
+
+struct cut_image {
+	uint64_t id;
+	struct attr attr;
+	version_t *acked;       /* size / SECTOR of them */
+	uint32_t sectors;
+};
+
+struct cut {
+	uint64_t epoch;
+	uint64_t clock;         /* model clock */
+	uint32_t image_count, pending_count;
+	struct cut_image images[MODEL_IMAGES];
+	struct pending_op pending[GUEST_SLOTS];
+};
+
+/* What a read showed, for model_check_view(). */
+struct view {
+	uint64_t image;
+	uint64_t off, len;      /* bytes asked; sectors */
+	uint64_t got;           /* bytes read */
+	uint64_t size;          /* image_size() at the read's end; NEVER: not known */
+	const uint8_t *data;
+	uint64_t epoch_low, epoch_high; /* committed ones when it began, ended */
+	const uint64_t *twin_floor;     /* per sector of the read: must be shown if still epoch_low; NULL */
+};
+
+struct model {
+	uint64_t op;        /* last number given */
+	uint64_t clock;     /* counts everything that happens */
+	struct model_image images[MODEL_IMAGES];
+	struct cut *cuts[CUTS_MAX];
+	uint64_t acked_epoch;   /* highest one a flush was told done */
+	uint64_t visible_epoch; /* highest one seen committed on the backup */
+	uint64_t sent_epoch;    /* highest one cut */
+	struct twin_op {
+		uint64_t op, epoch; /* epoch NEVER: not acknowledged */
+	} twin[1024];
+};
+
+void model_reset(struct sim *s);
+struct model_image *model_image(struct sim *s, uint64_t id);
+struct model_image *model_by_name(struct sim *s, const char *name);
+struct model_image *model_add(struct sim *s, uint64_t id, const char *name, uint64_t op);
+struct attr *model_attr(struct model_image *m); /* the newest */
+struct attr *model_attr_push(struct sim *s, struct model_image *m, uint64_t op);
+void stamp_fill(uint8_t *sector, uint64_t op, uint64_t image, uint64_t index);
+/* The version a sector shows; false: no stamp for that place. Twin's ones come with TWIN_BIT. */
+bool stamp_read(const uint8_t *sector, uint64_t image, uint64_t index, version_t *v);
+void model_issue(struct sim *s, struct model_image *m, uint32_t first, uint32_t count,
+                 uint64_t op, bool zero);
+void model_ack(struct sim *s, struct model_image *m, uint32_t first, uint32_t count,
+               uint64_t op, bool zero);
+void model_cut(struct sim *s, uint64_t epoch);
+struct cut *model_find_cut(struct sim *s, uint64_t epoch);
+/* A flush that was ordered at clock said done for epoch. */
+void model_flush_done(struct sim *s, uint64_t epoch, uint64_t ordered_clock);
+void model_fsync_done(struct sim *s, struct model_image *m, const version_t *acked);
+void model_visible(struct sim *s, struct host *h, uint64_t epoch);
+/* A read by the backup's guest: some one epoch in [low, high], under its overlay. */
+void model_check_view(struct sim *s, const struct view *v);
+/* A read by the primary's guest. floor: acked versions when it was submitted. */
+void model_check_read(struct sim *s, struct model_image *m, uint32_t first, const uint8_t *data,
+                      uint64_t got, const version_t *floor);
+/* Both: the whole image set, as found by a probe of a node that just started. */
+struct probe_image {
+	uint64_t id, size;
+	char name[NAME_LEN];
+	uint8_t *data;
+};
+void model_check_epoch(struct sim *s, const struct probe_image *img, uint32_t count, uint64_t epoch,
+                       bool twin);
+/* strict: everything acknowledged must be there, not only what was synced. */
+void model_check_floor(struct sim *s, const struct probe_image *img, uint32_t count, bool strict);
+/* From now on this is what the primary's guest has. */
+void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, bool durable);
+void model_twin_drop(struct sim *s);
+
+/* ---- guest.c ---- */
+
+struct guests;
+void guest_reset(struct sim *s);
+/* The host's guest lost its host: every request in flight is void. */
+void guest_gone(struct sim *s, struct host *h);
+/* Read everything, then call fn. */
+void guest_probe(struct sim *s, struct host *h,
+                 void (*fn)(struct sim *s, struct host *h, struct probe_image *img, uint32_t count));
+/* Let the load run on h as the primary's guest, or as the twin's. */
+void guest_run(struct sim *s, struct host *h, bool on);
+uint32_t guest_inflight(struct sim *s, struct host *h);
+bool guest_probing(struct sim *s, struct host *h);
+void guest_pending(struct sim *s, struct cut *c);
+
+/* ---- world.c ---- */
+
+enum phase {
+	PHASE_RUN,      /* faults and load */
+	PHASE_FAILOVER, /* the primary is dead, its peer is promoted */
+	PHASE_PROMOTED, /* load on the promoted one, crashes */
+	PHASE_HEAL,     /* no more faults: progress is demanded */
+	PHASE_DONE,
+};
+
+void world_start(struct sim *s);
+void world_ready(struct sim *s, struct host *h);
+void world_stopped(struct sim *s, struct host *h);
+/* A sensitive moment on h: now and then a crash follows soon. weight: larger is likelier. */
+void world_moment(struct sim *s, struct host *h, uint64_t soon_us, uint32_t weight);
+void world_heal(struct sim *s);
+/* h's node is no more: commands to it are void. */
+void world_gone(struct sim *s, struct host *h);
+bool world_faulty(const struct sim *s);
+void world_clear(struct sim *s);
+
+/* ---- sim.c ---- */
+
+struct figures {
+	uint64_t steps, commits, crashes, power_crashes, flushes, flush_errors, failovers, worlds, heals;
+	uint64_t reads, writes, twin_reads, twin_writes, links, probes, stops;
+};
+
+struct sim {
+	uint64_t seed, rng[4];
+	uint64_t now;        /* us, virtual */
+	uint64_t step, step_max;
+	uint64_t digest;     /* of all events: the same seed gives the same one */
+	bool verbose, faults;
+	/* event.c */
+	struct event **heap;
+	uint32_t heap_count, heap_cap;
+	uint64_t order;
+	struct event *event_pool;
+	struct pool_free *pools[POOL_CLASSES];
+	/* the rest */
+	struct host hosts[HOSTS];
+	struct conn conns[CONNS_MAX];
+	size_t send_limit;   /* bytes */
+	uint64_t wire_us;
+	bool partitioned;
+	struct model model;
+	struct guests *guests;
+	int primary;         /* index of the host whose guest writes */
+	enum phase phase;
+	bool backup_exists;  /* the second host was ever started in this world */
+	uint64_t phase_since; /* us */
+	struct flush *flushes; /* FLUSHES_MAX */
+	struct command_req failover;
+	uint32_t failover_life;
+	bool failover_force;
+	uint64_t chaos_us, flush_us;
+	uint64_t link_timeout_ms, flush_timeout_ms, journal_size, segment_size;
+	uint32_t commit_ms;
+	uint32_t crash_bias;
+	struct figures fig;
+};
+
+/* Print it, with the seed, and exit(1). */
+void violation(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+void say(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

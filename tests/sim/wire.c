@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The network: byte streams between the two hosts, delivered in pieces of any
+ * size, late, or never. What a node appended is the send buffer and the wire
+ * in one; its limit is the sim's send_limit.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../repl/frame.h"
+#include "sim.h"
+
+static void pump(struct sim *s, struct event *e);
+
+static struct conn *conn_of(struct sim *s, struct host *h, int link, int *end)
+{
+	if (link < 0 || link >= (int)LINKS_MAX || !h->links[link].conn)
+		violation(s, "host %d: link %d does not exist", h->index, link);
+	*end = h->links[link].end;
+	return h->links[link].conn;
+}
+
+static bool end_alive(const struct sim *s, const struct conn_end *n)
+{
+	const struct host *h = &s->hosts[n->host];
+
+	return !n->done && h->life == n->life && h->node;
+}
+
+static void end_forget(struct sim *s, struct conn_end *n)
+{
+	if (n->link >= 0 && s->hosts[n->host].life == n->life)
+		s->hosts[n->host].links[n->link].conn = NULL;
+	n->link = -1;
+	n->done = true;
+}
+
+static void conn_maybe_free(struct conn *c)
+{
+	if (!c->end[0].done || !c->end[1].done)
+		return;
+	c->end[0].out.head = c->end[0].out.len = 0;
+	c->end[1].out.head = c->end[1].out.len = 0;
+	c->used = false;
+	c->gen++;
+}
+
+static void end_closed(struct sim *s, struct event *e)
+{
+	struct conn *c = e->ptr;
+	struct conn_end *n = &c->end[e->arg2];
+	int link = n->link;
+
+	if (c->gen != e->arg || n->done)
+		return;
+	if (!n->opened) { /* the node has not been told yet: it will not be */
+		end_forget(s, n);
+		conn_maybe_free(c);
+		return;
+	}
+	end_forget(s, n);
+	conn_maybe_free(c);
+	node_link_closed(s->hosts[e->host].node, link, "the connection was reset");
+}
+
+static void close_later(struct sim *s, struct conn *c, int end, uint64_t delay)
+{
+	struct event *e;
+
+	if (c->end[end].done)
+		return;
+	e = event_add(s, delay, c->end[end].host, end_closed);
+	e->ptr = c;
+	e->arg = c->gen;
+	e->arg2 = (uint64_t)end;
+}
+
+static void pump_later(struct sim *s, struct conn *c, int from, uint64_t delay)
+{
+	struct conn_end *n = &c->end[from];
+	struct event *e;
+
+	if (n->out.pumping)
+		return;
+	n->out.pumping = true;
+	e = event_add(s, delay, c->end[!from].host, pump);
+	e->ptr = c;
+	e->arg = c->gen;
+	e->arg2 = (uint64_t)from;
+	e->life = UINT32_MAX; /* valid in any life: pump() looks itself */
+}
+
+static size_t piece(struct sim *s, size_t len)
+{
+	size_t n;
+
+	switch (rnd_below(s, 8)) {
+	case 0:
+		n = 1 + rnd_below(s, 100);
+		break;
+	case 1:
+		n = 1 + rnd_below(s, 1500);
+		break;
+	default:
+		n = 16384 + rnd_below(s, 65536);
+	}
+	return n < len ? n : len;
+}
+
+static void tx_ready(struct sim *s, struct event *e)
+{
+	struct conn *c = e->ptr;
+
+	if (c->gen == e->arg && end_alive(s, &c->end[e->arg2]) && c->end[e->arg2].opened)
+		node_link_tx_ready(s->hosts[e->host].node, c->end[e->arg2].link);
+}
+
+/* Some bytes arrive. */
+static void pump(struct sim *s, struct event *e)
+{
+	struct conn *c = e->ptr;
+	int from = (int)e->arg2;
+	struct conn_end *tx = &c->end[from], *rx = &c->end[!from];
+	size_t n;
+
+	if (c->gen != e->arg)
+		return;
+	tx->out.pumping = false;
+	if (c->cut || !tx->out.len)
+		return;
+	if (c->stalled_until > s->now || s->partitioned || (end_alive(s, rx) && !rx->opened)) {
+		uint64_t wait = c->stalled_until > s->now ? c->stalled_until - s->now : 5000;
+
+		pump_later(s, c, from, wait + rnd_below(s, 1000));
+		return;
+	}
+	if (!end_alive(s, rx)) {
+		tx->out.head = tx->out.len = 0;
+		return;
+	}
+	n = piece(s, tx->out.len);
+	tx->out.head += n;
+	tx->out.len -= n;
+	if (tx->out.len)
+		pump_later(s, c, from, rnd_delay(s, s->wire_us));
+	if (end_alive(s, tx)) {
+		struct event *r = event_add(s, 1, tx->host, tx_ready);
+
+		r->ptr = c;
+		r->arg = c->gen;
+		r->arg2 = (uint64_t)from;
+	} else if (!tx->out.len) { /* the last words of a link closed there */
+		close_later(s, c, !from, rnd_delay(s, s->wire_us));
+	}
+	node_link_rx(s->hosts[rx->host].node, rx->link, tx->out.buf + tx->out.head - n, n);
+}
+
+static void note_frame(struct sim *s, struct host *h, const struct iovec *iov)
+{
+	struct frame f;
+	const char *why;
+
+	if (iov->iov_len < FRAME_HEADER || frame_decode(&f, iov->iov_base, &why))
+		return;
+	if (s->verbose && f.type != FRAME_DATA && f.type != FRAME_PING && f.type != FRAME_PONG &&
+	    f.type != FRAME_CREDIT)
+		say(s, "host %d sends %s epoch %llu image %llu %llu+%llu", h->index, frame_name(f.type),
+		    (unsigned long long)f.epoch, (unsigned long long)f.image, (unsigned long long)f.off,
+		    (unsigned long long)f.len);
+	if (f.type == FRAME_COMMIT)
+		world_moment(s, &s->hosts[!h->index], 3 * s->wire_us + 2000, 20);
+	if (f.type == FRAME_DONE)
+		world_moment(s, h, 3 * s->wire_us + 2000, 20);
+	if (f.type == FRAME_WELCOME || f.type == FRAME_READY)
+		world_moment(s, h, 3 * s->wire_us + 2000, 4);
+}
+
+void wire_tx(struct sim *s, struct host *h, int link, const struct iovec *iov, int count)
+{
+	int end;
+	struct conn *c = conn_of(s, h, link, &end);
+	struct stream *o = &c->end[end].out;
+	size_t len = 0;
+
+	for (int i = 0; i < count; i++)
+		len += iov[i].iov_len;
+	note_frame(s, h, iov);
+	if (o->len > 2 * s->send_limit + (1u << 20))
+		violation(s, "host %d: %zu bytes in a send buffer of %zu", h->index, o->len + len,
+		          s->send_limit);
+	if (o->head + o->len + len > o->cap) {
+		if (o->head)
+			memmove(o->buf, o->buf + o->head, o->len);
+		o->head = 0;
+		while (o->len + len > o->cap)
+			o->cap = o->cap ? o->cap * 2 : 65536;
+		o->buf = realloc(o->buf, o->cap);
+		if (!o->buf)
+			abort();
+	}
+	for (int i = 0; i < count; i++) {
+		memcpy(o->buf + o->head + o->len, iov[i].iov_base, iov[i].iov_len);
+		o->len += iov[i].iov_len;
+	}
+	pump_later(s, c, end, rnd_delay(s, s->wire_us));
+}
+
+size_t wire_room(struct sim *s, struct host *h, int link)
+{
+	int end;
+	struct conn *c = conn_of(s, h, link, &end);
+	size_t len = c->end[end].out.len;
+
+	return len < s->send_limit ? s->send_limit - len : 0;
+}
+
+void wire_close(struct sim *s, struct host *h, int link)
+{
+	int end;
+	struct conn *c = conn_of(s, h, link, &end);
+
+	c->end[!end].out.head = c->end[!end].out.len = 0;
+	end_forget(s, &c->end[end]);
+	if (!c->end[end].out.len || c->cut)
+		close_later(s, c, !end, c->cut ? 2 * s->link_timeout_ms * 1000 : rnd_delay(s, s->wire_us));
+	conn_maybe_free(c);
+}
+
+/* ---- connecting ---- */
+
+static void end_opened(struct sim *s, struct event *e)
+{
+	struct conn *c = e->ptr;
+	struct conn_end *n = &c->end[e->arg2];
+
+	if (c->gen != e->arg || n->done || c->cut)
+		return;
+	n->opened = true;
+	s->fig.links++;
+	node_link_opened(s->hosts[e->host].node, n->link, e->arg2 == 0, "the other", "sim");
+}
+
+static int link_take(struct host *h, struct conn *c, int end)
+{
+	for (unsigned i = 0; i < LINKS_MAX; i++)
+		if (!h->links[i].conn) {
+			h->links[i].conn = c;
+			h->links[i].end = end;
+			c->end[end].host = h->index;
+			c->end[end].link = (int)i;
+			c->end[end].life = h->life;
+			c->end[end].opened = c->end[end].done = false;
+			return 0;
+		}
+	return -EMFILE;
+}
+
+static struct conn *conn_new(struct sim *s, struct host *from, struct host *to)
+{
+	struct conn *c = NULL;
+
+	for (unsigned i = 0; i < CONNS_MAX && !c; i++)
+		if (!s->conns[i].used)
+			c = &s->conns[i];
+	if (!c || link_take(from, c, 0))
+		return NULL;
+	if (link_take(to, c, 1)) {
+		from->links[c->end[0].link].conn = NULL;
+		return NULL;
+	}
+	c->used = true;
+	c->cut = false;
+	c->stalled_until = 0;
+	return c;
+}
+
+static void dial_ends(struct sim *s, struct event *e)
+{
+	struct host *from = &s->hosts[e->host], *to = &s->hosts[!e->host];
+	struct conn *c = NULL;
+
+	if (!s->partitioned && to->state == HOST_UP && node_accepts(to->node))
+		c = conn_new(s, from, to);
+	if (!c) {
+		node_dial_failed(from->node, "connection refused");
+		return;
+	}
+	for (int end = 0; end < 2; end++) {
+		struct event *o = event_add(s, rnd_delay(s, s->wire_us), c->end[end].host, end_opened);
+
+		o->ptr = c;
+		o->arg = c->gen;
+		o->arg2 = (uint64_t)end;
+	}
+}
+
+void wire_dial(struct sim *s, struct host *h)
+{
+	event_add(s, rnd_delay(s, 2 * s->wire_us), h->index, dial_ends);
+}
+
+/* ---- faults ---- */
+
+static void conn_cut(struct sim *s, struct conn *c)
+{
+	c->cut = true;
+	for (int end = 0; end < 2; end++) {
+		c->end[end].out.head = c->end[end].out.len = 0;
+		/* one or both may not hear of it until their own time-out */
+		close_later(s, c, end, one_in(s, 2) ? rnd_delay(s, s->wire_us) : 4 * s->link_timeout_ms * 1000);
+	}
+}
+
+void wire_cut_all(struct sim *s)
+{
+	for (unsigned i = 0; i < CONNS_MAX; i++)
+		if (s->conns[i].used && !s->conns[i].cut)
+			conn_cut(s, &s->conns[i]);
+}
+
+void wire_stall(struct sim *s, uint64_t us)
+{
+	for (unsigned i = 0; i < CONNS_MAX; i++)
+		s->conns[i].stalled_until = s->now + us;
+}
+
+void wire_host_gone(struct sim *s, struct host *h, bool loud)
+{
+	for (unsigned i = 0; i < CONNS_MAX; i++) {
+		struct conn *c = &s->conns[i];
+
+		for (int end = 0; end < 2 && c->used; end++) {
+			struct conn_end *n = &c->end[end];
+
+			if (n->host != h->index || n->life != h->life || n->done)
+				continue;
+			if (!loud) /* what was sent is gone as well */
+				n->out.head = n->out.len = 0;
+			c->end[!end].out.head = c->end[!end].out.len = 0;
+			end_forget(s, n);
+			if (!n->out.len)
+				close_later(s, c, !end, loud ? rnd_delay(s, s->wire_us) :
+				                         4 * s->link_timeout_ms * 1000);
+			conn_maybe_free(c);
+		}
+	}
+}
+
+void wire_clear(struct sim *s)
+{
+	for (unsigned i = 0; i < CONNS_MAX; i++) {
+		struct conn *c = &s->conns[i];
+
+		for (int end = 0; end < 2; end++) {
+			c->end[end].done = true;
+			c->end[end].link = -1;
+			c->end[end].out.pumping = false;
+		}
+		conn_maybe_free(c);
+		c->used = false;
+		c->gen++;
+	}
+	for (int i = 0; i < HOSTS; i++)
+		memset(s->hosts[i].links, 0, sizeof(s->hosts[i].links));
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Shared by the scenario's files: world.c, heal.c. */
+#ifndef COLOFS_TESTS_WORLD_H
+#define COLOFS_TESTS_WORLD_H
+
+#include "sim.h"
+
+void world_restart_later(struct sim *s, struct host *h, uint64_t delay);
+void world_crash_later(struct sim *s, struct host *h, uint64_t delay);
+/* Within a batch for h. then: called with the verdict; may be NULL. */
+void world_flush(struct sim *s, struct host *h, void (*then)(struct sim *s, int error));
+
+#endif
