@@ -25,10 +25,10 @@ static const struct {
 	mode_t mode;
 	char *(*render)(const struct status *s, size_t *len);
 } entries[] = {
-	{"ctl", INO_CTL, S_IFREG | 0600, NULL},
-	{"status", INO_STATUS, S_IFREG | 0444, status_text},
-	{"status.json", INO_JSON, S_IFREG | 0444, status_json},
-	{"metrics", INO_METRICS, S_IFREG | 0444, status_metrics},
+	{ "ctl", INO_CTL, S_IFREG | 0600, NULL },
+	{ "status", INO_STATUS, S_IFREG | 0444, status_text },
+	{ "status.json", INO_JSON, S_IFREG | 0444, status_json },
+	{ "metrics", INO_METRICS, S_IFREG | 0444, status_metrics },
 };
 #define ENTRIES (sizeof(entries) / sizeof(entries[0]))
 

@@ -32,8 +32,7 @@ static void image_data(struct fs *fs, struct lane_req *r, struct handle *h)
 		g->op = GUEST_READ;
 		g->buf = r->data;
 		break;
-	default:
-		g->op = GUEST_SYNC;
+	default: g->op = GUEST_SYNC;
 	}
 	if (r->opcode == FUSE_WRITE && !g->len)
 		lane_reply(r, 0, 0);

@@ -72,7 +72,7 @@ void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct f
 	if (!err && !off)
 		err = -snapshot(fs_of(req), h, ino);
 	while (!err && pos < h->len) {
-		struct stat st = {.st_mode = S_IFREG};
+		struct stat st = { .st_mode = S_IFREG };
 		const char *name = h->text + pos + sizeof(uint64_t);
 		size_t next = pos + sizeof(uint64_t) + strlen(name) + 1, need;
 		uint64_t id;

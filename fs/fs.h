@@ -18,13 +18,13 @@
 #include "../repl/store.h"
 #include "lane.h"
 
-#define INO_ROOT 1u
-#define INO_COLO 2u
-#define INO_STATUS 3u
-#define INO_JSON 4u
-#define INO_METRICS 5u
-#define INO_IMAGE_MIN 16u
-#define INO_CTL 0xff00000000000000ull /* ids made by the store stay below 2^56 */
+#define INO_ROOT       1u
+#define INO_COLO       2u
+#define INO_STATUS     3u
+#define INO_JSON       4u
+#define INO_METRICS    5u
+#define INO_IMAGE_MIN  16u
+#define INO_CTL        0xff00000000000000ull /* ids made by the store stay below 2^56 */
 #define FILES_OPEN_MAX 65536
 
 enum handle_kind { HANDLE_IMAGE, HANDLE_CTL, HANDLE_TEXT, HANDLE_DIR };
@@ -32,9 +32,9 @@ enum handle_kind { HANDLE_IMAGE, HANDLE_CTL, HANDLE_TEXT, HANDLE_DIR };
 /* An open file or directory; its address is the kernel's fh. */
 struct handle {
 	enum handle_kind kind;
-	struct image *image;  /* HANDLE_IMAGE: held by image_open() */
-	char *text;           /* malloc'ed: snapshot, reply, directory */
-	size_t len, pos;      /* bytes of text; CTL: where the next read goes on */
+	struct image *image; /* HANDLE_IMAGE: held by image_open() */
+	char *text;          /* malloc'ed: snapshot, reply, directory */
+	size_t len, pos;     /* bytes of text; CTL: where the next read goes on */
 	struct handle *prev, *next;
 };
 
@@ -54,8 +54,8 @@ struct fs {
 	unsigned handle_count;
 	struct ctl_wait *waits;
 	uint64_t ctl_lookups;
-	char *last_reply;       /* malloc'ed; the last command's, whoever gave it */
-	uint64_t started_ns;    /* wall clock: the control files' times */
+	char *last_reply;               /* malloc'ed; the last command's, whoever gave it */
+	uint64_t started_ns;            /* wall clock: the control files' times */
 	void (*initialised)(void *ctx); /* the kernel has asked its first question */
 	void *ctx;
 };

@@ -48,7 +48,7 @@ void handle_free(struct fs *fs, struct handle *h)
 void handle_reply_open(fuse_req_t req, struct handle *h, uint32_t fopen_flags)
 {
 	struct fs *fs = fs_of(req);
-	struct fuse_open_out out = {.fh = (uintptr_t)h, .open_flags = fopen_flags};
+	struct fuse_open_out out = { .fh = (uintptr_t)h, .open_flags = fopen_flags };
 
 	/* The asker is gone: so nobody will release it. */
 	if (fuse_reply_buf(req, (const char *)&out, sizeof(out)))

@@ -24,16 +24,17 @@
 
 #include "../ctl/log.h"
 
-#define PAGE 4096u
-#define RBUFS 48
-#define RBUFS_RESERVED 8          /* never lent to writes that wait */
-#define RBUF_STRIDE (PAGE + IO_MAX_LEN)
-#define RBUF_HEAD (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
-#define RBUF_LEN (RBUF_HEAD + IO_MAX_LEN) /* what the kernel wants to see offered */
-#define READS_MAX 32              /* requests taken at one go */
-#define REQS_MAX 4096
-#define SLAB_MAX (96u << 20)      /* bytes of copied payload; with the buffers: more than the
-                                   * kernel has in flight in the background */
+#define PAGE           4096u
+#define RBUFS          48
+#define RBUFS_RESERVED 8 /* never lent to writes that wait */
+#define RBUF_STRIDE    (PAGE + IO_MAX_LEN)
+#define RBUF_HEAD      (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
+#define RBUF_LEN       (RBUF_HEAD + IO_MAX_LEN) /* what the kernel wants to see offered */
+#define READS_MAX      32                       /* requests taken at one go */
+#define REQS_MAX       4096
+#define SLAB_MAX                                                                \
+	(96u << 20) /* bytes of copied payload; with the buffers: more than the \
+	             * kernel has in flight in the background */
 #define POOLS 3
 
 _Static_assert(RBUF_HEAD == 80, "a WRITE's payload would not be page-aligned");
@@ -54,7 +55,7 @@ struct pool {
 
 static const struct {
 	size_t size, count;
-} pool_sizes[POOLS] = {{16384, 256}, {131072, 64}, {IO_MAX_LEN, 24}};
+} pool_sizes[POOLS] = { { 16384, 256 }, { 131072, 64 }, { IO_MAX_LEN, 24 } };
 
 struct lane {
 	struct ring *ring;
@@ -65,7 +66,7 @@ struct lane {
 	struct lane_rbuf rbufs[RBUFS];
 	struct lane_rbuf *rfree;
 	unsigned rfree_count;
-	bool reading;                  /* a read is posted: the kernel completes it when it can */
+	bool reading; /* a read is posted: the kernel completes it when it can */
 	bool polling, ended;
 	struct ring_op poll_op;
 	struct pool pools[POOLS];
@@ -234,8 +235,8 @@ void lane_reply(struct lane_req *r, int error, uint32_t bytes)
 		r->out.write.size = bytes;
 		h->len += (uint32_t)sizeof(r->out.write);
 	} else if (!error && r->opcode == FUSE_READ) {
-		r->iov[0] = (struct iovec){.iov_base = h, .iov_len = sizeof(*h)};
-		r->iov[1] = (struct iovec){.iov_base = r->data, .iov_len = bytes};
+		r->iov[0] = (struct iovec){ .iov_base = h, .iov_len = sizeof(*h) };
+		r->iov[1] = (struct iovec){ .iov_base = r->data, .iov_len = bytes };
 		h->len += bytes;
 	}
 	r->op.fn = reply_done;
@@ -244,7 +245,7 @@ void lane_reply(struct lane_req *r, int error, uint32_t bytes)
 
 static void reject(struct lane *lane, uint64_t unique, int error)
 {
-	struct fuse_out_header h = {.len = sizeof(h), .error = error, .unique = unique};
+	struct fuse_out_header h = { .len = sizeof(h), .error = error, .unique = unique };
 
 	/* Nobody is left to tell if this fails too. */
 	(void)!write(lane->fd, &h, sizeof(h));
@@ -354,9 +355,7 @@ static void request(struct lane *lane, struct lane_rbuf *b, size_t len)
 	switch (h->opcode) {
 	case FUSE_WRITE:
 	case FUSE_READ:
-	case FUSE_FSYNC:
-		hot(lane, b, len);
-		return;
+	case FUSE_FSYNC: hot(lane, b, len); return;
 	case FUSE_INTERRUPT: /* libfuse does not know the hot ones, and would ask for it again */
 		if (len >= sizeof(*h) + sizeof(struct fuse_interrupt_in)) {
 			const struct fuse_interrupt_in *in = (const void *)(b->mem + sizeof(*h));
@@ -365,7 +364,7 @@ static void request(struct lane *lane, struct lane_rbuf *b, size_t len)
 		}
 		break;
 	default: {
-		struct fuse_buf buf = {.size = len, .mem = b->mem};
+		struct fuse_buf buf = { .size = len, .mem = b->mem };
 
 		fuse_session_process_buf(lane->se, &buf);
 	}

@@ -21,18 +21,18 @@ struct lane_rbuf;
 
 /* A READ, WRITE or FSYNC that has not been answered. */
 struct lane_req {
-	struct guest_io g;       /* first; free for the handler's use */
+	struct guest_io g; /* first; free for the handler's use */
 	struct ring_op op;
 	struct lane *lane;
-	struct lane_req *next;   /* on the lane's lists */
-	uint32_t opcode;         /* FUSE_READ, FUSE_WRITE, FUSE_FSYNC */
+	struct lane_req *next; /* on the lane's lists */
+	uint32_t opcode;       /* FUSE_READ, FUSE_WRITE, FUSE_FSYNC */
 	uint64_t unique, node_id, fh;
-	uint64_t off;            /* bytes; READ, WRITE */
-	uint32_t len;            /* bytes; READ, WRITE */
-	bool datasync;           /* FSYNC */
-	void *payload;           /* WRITE: len bytes, page-aligned, until lane_reply() */
-	void *data;              /* READ: room for len bytes, page-aligned, until the reply is gone */
-	void *owner;             /* the handler's */
+	uint64_t off;  /* bytes; READ, WRITE */
+	uint32_t len;  /* bytes; READ, WRITE */
+	bool datasync; /* FSYNC */
+	void *payload; /* WRITE: len bytes, page-aligned, until lane_reply() */
+	void *data;    /* READ: room for len bytes, page-aligned, until the reply is gone */
+	void *owner;   /* the handler's */
 	/* the lane's own: */
 	struct lane_rbuf *rbuf;
 	void *slab;

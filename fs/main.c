@@ -26,10 +26,10 @@
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
 #endif
-#define EXIT_USAGE 1  /* mount(8)'s codes */
+#define EXIT_USAGE 1 /* mount(8)'s codes */
 #define EXIT_MOUNT 32
-#define FILES_MAX 16384 /* descriptors: two for each image and segment */
-#define LINE_LEN 1024
+#define FILES_MAX  16384 /* descriptors: two for each image and segment */
+#define LINE_LEN   1024
 
 struct daemon {
 	struct options options;
@@ -38,8 +38,8 @@ struct daemon {
 	struct fuse_session *se;
 	struct ring_op signal_op;
 	int signal_fd;
-	int ready_fd;        /* the parent waits at its other end; -1 once told, or in the foreground */
-	bool mounted, ready; /* ready: the mount answers */
+	int ready_fd; /* the parent waits at its other end; -1 once told, or in the foreground */
+	bool mounted, ready;  /* ready: the mount answers */
 	bool stopping, ended; /* ended: the kernel has closed the session */
 	int exit_code;
 	char line[LINE_LEN]; /* why it failed */
@@ -49,7 +49,7 @@ struct daemon {
 static char fuse_said[LINE_LEN];
 
 static void fuse_log_line(enum fuse_log_level level, const char *fmt, va_list ap)
-        __attribute__((format(printf, 2, 0)));
+	__attribute__((format(printf, 2, 0)));
 
 static void fuse_log_line(enum fuse_log_level level, const char *fmt, va_list ap)
 {
@@ -69,7 +69,7 @@ static const char *fuse_reason(const char *other)
 }
 
 static void fail(struct daemon *d, int code, const char *fmt, ...)
-        __attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4)));
 
 /* The first failure is the one that is told; the loop ends. */
 static void fail(struct daemon *d, int code, const char *fmt, ...)
@@ -230,7 +230,7 @@ static void escape(char *dst, size_t size, const char *src)
 static int session_open(struct daemon *d)
 {
 	char source[2 * 4096], own[2 * 4096 + 64];
-	char *argv[] = {"colofs", "-o", own, "-o", d->options.fuse_opts, NULL};
+	char *argv[] = { "colofs", "-o", own, "-o", d->options.fuse_opts, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(d->options.fuse_opts ? 5 : 3, argv);
 
 	escape(source, sizeof(source), d->options.source);
@@ -246,7 +246,7 @@ static int session_open(struct daemon *d)
 
 static int open_all(struct daemon *d)
 {
-	struct lane_handler handler = {fs_request, fs_interrupt, &d->fs, on_session_end, d};
+	struct lane_handler handler = { fs_request, fs_interrupt, &d->fs, on_session_end, d };
 	struct timespec ts;
 	char err[512];
 	int e;
@@ -300,8 +300,9 @@ static void after(void *ctx)
 
 static void close_all(struct daemon *d)
 {
-	/* Detached if somebody is still in there: what they hold ends with our descriptor. */
-	if (d->mounted && !d->ended)
+	/* Detached if somebody is still in there: what they hold ends with our descriptor. When the
+	 * kernel has ended the session libfuse sees that, and only frees its own. */
+	if (d->mounted)
 		fuse_session_unmount(d->se);
 	shell_quiesce(&d->shell);
 	while (d->fs.handles)
@@ -316,7 +317,7 @@ static void close_all(struct daemon *d)
 /* Limits that are good to have; without them it works too. */
 static void harden(void)
 {
-	struct rlimit core = {0, 0}, files = {FILES_MAX, FILES_MAX}, now;
+	struct rlimit core = { 0, 0 }, files = { FILES_MAX, FILES_MAX }, now;
 
 	(void)setrlimit(RLIMIT_CORE, &core); /* guests' data is in there */
 	(void)prctl(PR_SET_DUMPABLE, 0);
@@ -335,7 +336,7 @@ static void harden(void)
 
 static int serve(struct daemon *d)
 {
-	struct ring_hooks hooks = {deadline_ms, before, after, d};
+	struct ring_hooks hooks = { deadline_ms, before, after, d };
 	int err;
 
 	harden();

@@ -20,7 +20,7 @@
 #ifndef FOPEN_PARALLEL_DIRECT_WRITES
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
 #endif
-#define IMAGE_FOPEN (FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES)
+#define IMAGE_FOPEN    (FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES)
 #define BACKGROUND_MAX 128 /* the kernel's default of 12 counts asynchronous direct I/O too */
 
 /* A name change or truncate on its way through the node. */
@@ -30,7 +30,7 @@ struct name_req {
 	struct fs *fs;
 	struct stat attr;
 	int to_set;
-	int flags;         /* create: open's; -1: mknod */
+	int flags; /* create: open's; -1: mknod */
 };
 
 /* ---- attributes ---- */
@@ -121,8 +121,8 @@ static void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 static struct timespec time_to_set(const struct timespec *t, int to_set, int set, int now)
 {
 	if (to_set & now)
-		return (struct timespec){.tv_nsec = UTIME_NOW};
-	return to_set & set ? *t : (struct timespec){.tv_nsec = UTIME_OMIT};
+		return (struct timespec){ .tv_nsec = UTIME_NOW };
+	return to_set & set ? *t : (struct timespec){ .tv_nsec = UTIME_OMIT };
 }
 
 static int set_plain(struct fs *fs, uint64_t id, const struct stat *attr, int to_set)
@@ -254,7 +254,7 @@ static void image_entry(struct fs *fs, struct image *img, struct fuse_entry_para
 static void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct fs *fs = fs_of(req);
-	struct fuse_entry_param e = {.ino = 0};
+	struct fuse_entry_param e = { .ino = 0 };
 	struct image *img;
 
 	if (parent == INO_COLO) {

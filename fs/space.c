@@ -49,14 +49,10 @@ static struct space_req *space_new(fuse_req_t req, struct fuse_file_info *fi)
 static int falloc_op(int mode)
 {
 	switch (mode & ~FALLOC_FL_KEEP_SIZE) {
-	case 0:
-		return GUEST_ALLOC;
-	case FALLOC_FL_PUNCH_HOLE: /* the kernel sees to KEEP_SIZE */
-		return GUEST_PUNCH;
-	case FALLOC_FL_ZERO_RANGE:
-		return GUEST_ZERO;
-	default:
-		return -EOPNOTSUPP;
+	case 0: return GUEST_ALLOC;
+	case FALLOC_FL_PUNCH_HOLE: /* the kernel sees to KEEP_SIZE */ return GUEST_PUNCH;
+	case FALLOC_FL_ZERO_RANGE: return GUEST_ZERO;
+	default: return -EOPNOTSUPP;
 	}
 }
 
@@ -154,7 +150,7 @@ void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
 void fs_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg, struct fuse_file_info *fi,
               unsigned flags, const void *in, size_t in_len, size_t out_len)
 {
-	static const struct dioattr info = {512, 512, 1u << 30};
+	static const struct dioattr info = { 512, 512, 1u << 30 };
 
 	(void)arg, (void)fi, (void)flags, (void)in, (void)in_len;
 	if (ctl_ino(ino) || ino == INO_ROOT || cmd != DIOINFO || out_len < sizeof(info))

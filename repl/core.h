@@ -34,6 +34,7 @@
 #define ARENA_RESERVE (4u << 20)     /* for what is granted already, and for merges */
 #define EPOCH_AHEAD 1024u            /* numbers reserved in the state ahead of use */
 #define IMAGE_ID_MAX ((1ull << 62) - 1)
+#define SENDQ_BYTES (24u << 20)       /* of guests' buffers that may wait for room in the link */
 #define SYNC_OPS 24u                 /* sync requests in flight */
 #define SYNC_CHUNK (256u * 1024)     /* bytes of each, at most */
 #define DESTAGE_OPS 16u              /* of at most 64 KiB each */
@@ -258,6 +259,8 @@ struct node {
 	char acked_name[65];
 	bool have_sets;         /* dirty sets are kept against acked_epoch */
 	uint64_t miss_bytes_hint;
+	struct guest_io *sendq, **sendq_tail; /* writes whose frames wait for room, payload in their buffers */
+	uint64_t sendq_bytes;
 	struct guest_io *held, **held_tail;
 	struct guest_io *raise_wait;
 	bool alone, raised;     /* separated; its generation is durable */
@@ -352,6 +355,7 @@ void primary_send(struct node *n, struct frame *f, const void *payload, size_t l
 void primary_link_up(struct node *n);
 void primary_link_down(struct node *n);
 void primary_held_pump(struct node *n, bool release_all);
+void primary_sendq_pump(struct node *n, bool release_all);
 void primary_meta(struct node *n, uint8_t type, struct image *img, uint64_t off, uint64_t len, uint8_t flags,
                   const char *name);
 bool primary_missing(const struct node *n);

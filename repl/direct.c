@@ -27,7 +27,9 @@ static void op_end(struct direct_op *op, int error)
 	struct node *n = op->node;
 	struct image *img = op->image;
 
-	if (error)
+	if ((error == -ENOSPC || error == -EDQUOT) && n->live >= 0)
+		link_refuse(n, n->live, REFUSE_NOSPACE); /* nothing committed is touched; the primary tries again */
+	else if (error && error != -ENOSPC && error != -EDQUOT)
 		node_fail(n, "image %s: writing what the primary sends: %s", img->next_name, strerror(-error));
 	n->direct_bytes -= op->cost;
 	img->direct_busy--;

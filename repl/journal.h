@@ -21,8 +21,8 @@
 #define BATCH_PAYLOAD (512u * 1024)          /* bytes, at most */
 #define BATCH_BYTES (BLOCK + BATCH_PAYLOAD)
 #define RECORD_DATA_MAX 65536u               /* bytes of one record's payload */
-#define BATCHES_MAX 20u                      /* buffers of the journal: 10 MiB */
-#define BATCHES_CREDIT 11u                   /* of them lent to the peer as credit */
+#define BATCHES_MAX 48u                      /* buffers of the journal: 24 MiB */
+#define BATCHES_CREDIT 34u                   /* of them lent to the peer as credit */
 #define JREADS_MAX 24u                       /* verified reads under way */
 
 enum record_type {

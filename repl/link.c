@@ -142,14 +142,11 @@ void node_link_opened(struct node *n, int link, bool dialled, const char *peer, 
 	l->opened_ms = l->heard_ms = n->now_ms;
 	snprintf(l->peer, sizeof(l->peer), "%s", peer);
 	snprintf(l->tls, sizeof(l->tls), "%s", tls);
-	if (n->apart || n->failed || n->stopping || n->stale || n->failover || !n->ready) {
+	if (n->apart || n->failed || n->stopping || n->stale || n->failover || (!n->ready && !n->start_wait)) {
 		free(buf);
-		if (n->ready || !n->start_wait) {
-			link_refuse(n, link, n->apart ? REFUSE_DISCONNECTED : n->failed ? REFUSE_INTERNAL :
-			            n->stale ? REFUSE_STALE : REFUSE_BUSY);
-			return;
-		}
-		buf = malloc(HELLO_MAX);
+		link_refuse(n, link, n->apart ? REFUSE_DISCONNECTED : n->failed ? REFUSE_INTERNAL :
+		            n->stale ? REFUSE_STALE : REFUSE_BUSY);
+		return;
 	}
 	pair_hello(n, &h);
 	int len = buf && h.images ? hello_encode(&h, buf, HELLO_MAX) : -ENOMEM;
@@ -638,6 +635,8 @@ void link_pump(struct node *n)
 {
 	bool busy = n->dialling;
 
+	if (n->failed && n->live >= 0 && !n->failover)
+		links_close(n, REFUSE_INTERNAL); /* the primary goes on unprotected */
 	heartbeat(n);
 	silence(n);
 	for (int i = 0; i < LINKS_MAX; i++)

@@ -509,6 +509,7 @@ struct node *node_create(struct env *env, const struct node_config *config, cons
 	n->ready_ctx = ctx;
 	n->finished_tail = &n->finished;
 	n->held_tail = &n->held;
+	n->sendq_tail = &n->sendq;
 	n->twin_wait_tail = &n->twin_wait;
 	n->live = -1;
 	n->version = 1;

@@ -4,7 +4,8 @@
  * claims its range, goes to the image file and, from the same buffer, to the
  * link; the guest gets its answer when the file has it. What finds no room in
  * the link is sent later from the image (sync.c): the range is marked, the
- * answer held for link-timeout at most. So no payload is ever parked.
+ * answer held for link-timeout at most. Only so many payloads wait for room in their guests' own
+ * buffers (sendq), claims held, in order.
  */
 #include <assert.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include "core.h"
 #include "sum.h"
 
-enum { SENT = 1, HELD = 2, COUNTED = 4 };
+enum { SENT = 1, HELD = 2, COUNTED = 4, QUEUED = 8, WRITTEN = 16 };
 
 static void begin(struct guest_io *g);
 
@@ -191,6 +192,35 @@ static uint64_t data_cost(uint64_t len)
 	return cost;
 }
 
+static bool room_for(struct node *n, uint64_t len)
+{
+	return !n->sendq && !n->held && primary_room(n) >= data_cost(len);
+}
+
+static void enqueue(struct node *n, struct guest_io *g)
+{
+	g->stage |= QUEUED;
+	g->deadline_ms = n->now_ms + n->config.link_timeout_ms;
+	g->next = NULL;
+	*n->sendq_tail = g;
+	n->sendq_tail = &g->next;
+	n->sendq_bytes += g->len;
+}
+
+static void dequeue(struct node *n, struct guest_io *g)
+{
+	struct guest_io **p = &n->sendq;
+
+	while (*p != g)
+		p = &(*p)->next;
+	*p = g->next;
+	if (!*p)
+		n->sendq_tail = p;
+	g->next = NULL;
+	g->stage &= (uint8_t)~QUEUED;
+	n->sendq_bytes -= g->len;
+}
+
 static void done_common(struct node *n, struct guest_io *g)
 {
 	if (g->stage & COUNTED)
@@ -198,45 +228,82 @@ static void done_common(struct node *n, struct guest_io *g)
 	g->stage &= (uint8_t)~COUNTED;
 }
 
+/* The image has it, or failed; the frame is sent, or will not be sent from the buffer. */
+static void write_end(struct node *n, struct guest_io *g, int error)
+{
+	struct image *img = g->image;
+	bool hold_it = false;
+
+	if (error && node_established(n)) {
+		/* Unknown what is on disk now, and the frame cannot be recalled: read back and sent again. */
+		dirty_mark(&img->miss, g->off, g->len);
+	} else if (!(g->stage & SENT) && img->visible && node_established(n)) {
+		dirty_mark(&img->miss, g->off, g->len);
+		hold_it = primary_mirrors(n) && !(g->deadline_ms && n->now_ms >= g->deadline_ms);
+	}
+	range_release(&img->claims, &g->claim);
+	if (error)
+		guest_finish(n, g, error);
+	else if (hold_it)
+		hold(n, g);
+	else
+		write_finish(n, g);
+}
+
 static void write_done(struct io *io)
 {
 	struct guest_io *g = io->owner;
 	struct image *img = g->image;
 	struct node *n = img->node;
-	int error = io->result;
-	bool mirrored = img->visible && primary_mirrors(n);
 
 	n->ios_busy--;
-	if (!error && g->off + g->len > img->size)
+	if (!io->result && g->off + g->len > img->size)
 		img->size = g->off + g->len;
-	if (error && node_established(n)) {
-		/* Unknown what is on disk now, and the frame cannot be recalled: read back and sent again. */
-		dirty_mark(&img->miss, g->off, g->len);
-	} else if (!(g->stage & SENT) && img->visible && node_established(n)) {
-		if (mirrored && !n->held && primary_room(n) >= data_cost(g->len)) {
-			primary_send_data(n, img, g->off, g->len, g->buf);
-			g->stage |= SENT;
-		} else {
-			dirty_mark(&img->miss, g->off, g->len);
-		}
-	}
 	done_common(n, g);
-	range_release(&img->claims, &g->claim);
-	if (error)
-		guest_finish(n, g, error);
-	else if (!(g->stage & SENT) && mirrored)
-		hold(n, g);
-	else
-		write_finish(n, g);
+	if (g->stage & QUEUED && !io->result) {
+		g->stage |= WRITTEN; /* the queue's pump goes on */
+		return;
+	}
+	if (g->stage & QUEUED)
+		dequeue(n, g);
+	else if (!(g->stage & SENT) && !io->result && img->visible && node_established(n) && room_for(n, g->len)) {
+		primary_send_data(n, img, g->off, g->len, g->buf);
+		g->stage |= SENT;
+	}
+	write_end(n, g, io->result);
+}
+
+/* Send what waits, in order, as there is room; what waited link-timeout, or lost its link, is marked instead. */
+void primary_sendq_pump(struct node *n, bool release_all)
+{
+	while (n->sendq) {
+		struct guest_io *g = n->sendq;
+		bool late = n->now_ms >= g->deadline_ms;
+
+		if (!release_all && !late && primary_room(n) < data_cost(g->len))
+			return;
+		dequeue(n, g);
+		if (!release_all && !late && g->image->visible) {
+			primary_send_data(n, g->image, g->off, g->len, g->buf);
+			g->stage |= SENT;
+		}
+		if (g->stage & WRITTEN)
+			write_end(n, g, 0);
+	}
 }
 
 static void write_begin(struct node *n, struct guest_io *g)
 {
 	struct image *img = g->image;
 
-	if (img->visible && !n->held && primary_room(n) >= data_cost(g->len)) {
-		primary_send_data(n, img, g->off, g->len, g->buf);
-		g->stage |= SENT;
+	g->deadline_ms = 0;
+	if (img->visible && primary_mirrors(n)) {
+		if (room_for(n, g->len)) {
+			primary_send_data(n, img, g->off, g->len, g->buf);
+			g->stage |= SENT;
+		} else if (!n->held && n->sendq_bytes + g->len <= SENDQ_BYTES) {
+			enqueue(n, g);
+		}
 	}
 	g->io = (struct io){ .op = IO_WRITE, .kind = FILE_IMAGE, .file = img->id, .off = g->off, .len = g->len,
 		.buf = g->buf, .done = write_done, .owner = g };
@@ -541,5 +608,6 @@ void primary_link_down(struct node *n)
 	for (struct image *i = n->images; i; i = i->next)
 		dirty_merge(&i->miss, &i->cur);
 	n->raised = n->st.lineage.generation != n->st.shared_generation;
+	primary_sendq_pump(n, true);
 	primary_held_pump(n, true);
 }

@@ -13,9 +13,9 @@
 
 #include "../ctl/log.h"
 
-#define CQ_FACTOR 4         /* completions may outnumber the queue: reads wait in the kernel */
-#define IOWQ_BOUNDED_MAX 32 /* workers for what cannot be done without blocking: fsync, holes */
-#define BATCH_MAX 512       /* completions between before() and after() */
+#define CQ_FACTOR        4   /* completions may outnumber the queue: reads wait in the kernel */
+#define IOWQ_BOUNDED_MAX 32  /* workers for what cannot be done without blocking: fsync, holes */
+#define BATCH_MAX        512 /* completions between before() and after() */
 
 int ring_init(struct ring *r, unsigned entries)
 {
@@ -24,7 +24,7 @@ int ring_init(struct ring *r, unsigned entries)
 		IORING_SETUP_COOP_TASKRUN,
 		0,
 	};
-	unsigned workers[2] = {IOWQ_BOUNDED_MAX, 0};
+	unsigned workers[2] = { IOWQ_BOUNDED_MAX, 0 };
 	int err = -EINVAL;
 
 	memset(r, 0, sizeof(*r));
@@ -35,8 +35,8 @@ int ring_init(struct ring *r, unsigned entries)
 		};
 
 		err = io_uring_queue_init_params(entries, &r->uring, &p);
-		if (!err && (!(p.features & IORING_FEAT_EXT_ARG) ||
-		             !(p.features & IORING_FEAT_NODROP))) {
+		if (!err &&
+		    (!(p.features & IORING_FEAT_EXT_ARG) || !(p.features & IORING_FEAT_NODROP))) {
 			io_uring_queue_exit(&r->uring);
 			return -ENOSYS;
 		}

@@ -148,7 +148,8 @@ int shell_open(struct shell *sh, const struct options *o,
 	sh->env.ops = &shell_ops;
 	error = ring_init(&sh->ring, RING_ENTRIES);
 	if (error) {
-		snprintf(err, err_size, "io_uring cannot be used: %s; see sysctl kernel.io_uring_disabled",
+		snprintf(err, err_size,
+		         "io_uring cannot be used: %s; see sysctl kernel.io_uring_disabled",
 		         strerror(-error));
 		return error;
 	}

@@ -215,11 +215,8 @@ static void store_start(struct store *s, struct io *io)
 	case IO_REMOVE:
 	case IO_RENAME:
 	case IO_CLOSE:
-	case IO_DIRSYNC:
-		store_name_start(op);
-		return;
-	default:
-		break;
+	case IO_DIRSYNC: store_name_start(op); return;
+	default: break;
 	}
 	if (!op->file)
 		store_finish_later(op, -ENOENT);

@@ -21,7 +21,7 @@
 #define DOT_DIR ".colofs"
 
 static int fail(char *err, size_t err_size, int code, const char *fmt, ...)
-        __attribute__((format(printf, 4, 5)));
+	__attribute__((format(printf, 4, 5)));
 
 static int fail(char *err, size_t err_size, int code, const char *fmt, ...)
 {

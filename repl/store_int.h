@@ -13,22 +13,22 @@
 
 #include "store.h"
 
-#define STORE_OPS_MAX 2048       /* requests in the kernel's hands at once; more wait here */
-#define STORE_BUCKETS 1024       /* of the image table */
-#define STORE_SLOTS_MAX 65536    /* segments of one kind */
-#define STORE_ZERO_LEN (1u << 20) /* bytes of zeroes at hand */
-#define STORE_LOCK_WAIT_MS 10000 /* for the writes of a killed daemon to land */
-#define STORE_ID_MAX ((1ull << 56) - 1) /* ids made here: 16 ... this */
-#define STORE_RETRIES_MAX 1000   /* EAGAIN and EINTR in a row */
+#define STORE_OPS_MAX      2048       /* requests in the kernel's hands at once; more wait here */
+#define STORE_BUCKETS      1024       /* of the image table */
+#define STORE_SLOTS_MAX    65536      /* segments of one kind */
+#define STORE_ZERO_LEN     (1u << 20) /* bytes of zeroes at hand */
+#define STORE_LOCK_WAIT_MS 10000      /* for the writes of a killed daemon to land */
+#define STORE_ID_MAX       ((1ull << 56) - 1) /* ids made here: 16 ... this */
+#define STORE_RETRIES_MAX  1000               /* EAGAIN and EINTR in a row */
 
 /* One image or segment, open. */
 struct store_file {
-	uint64_t id;      /* image id, or slot */
-	char name[256];   /* image: in SOURCE; "": hidden; unused for segments */
-	bool unlinked;    /* image: no name leads to it any more */
-	int fd, dfd;      /* buffered; O_DIRECT or -1 */
+	uint64_t id;                   /* image id, or slot */
+	char name[256];                /* image: in SOURCE; "": hidden; unused for segments */
+	bool unlinked;                 /* image: no name leads to it any more */
+	int fd, dfd;                   /* buffered; O_DIRECT or -1 */
 	uint32_t align_mem, align_off; /* bytes, of O_DIRECT */
-	uint64_t size;    /* bytes; this daemon is the only writer */
+	uint64_t size;                 /* bytes; this daemon is the only writer */
 	struct store_file *next;
 };
 
@@ -39,9 +39,9 @@ struct store_op {
 	struct store_file *file;
 	struct store_op *next;
 	void (*step)(struct store_op *op, int res); /* a completion's next step */
-	uint64_t pos, end; /* bytes: what store_zero() still has to do */
+	uint64_t pos, end;                          /* bytes: what store_zero() still has to do */
 	unsigned retries;
-	bool buffered;     /* O_DIRECT was refused for this one */
+	bool buffered; /* O_DIRECT was refused for this one */
 	uint8_t stage;
 };
 
@@ -52,18 +52,18 @@ struct store_segments {
 
 struct store {
 	struct ring *ring;
-	char *source, *journal;         /* for messages */
-	int source_fd, dot_fd, seg_fd;  /* SOURCE, .colofs, the journal's directory */
+	char *source, *journal;        /* for messages */
+	int source_fd, dot_fd, seg_fd; /* SOURCE, .colofs, the journal's directory */
 	int lock_fd, seg_lock_fd, ids_fd;
 	char node_hex[33];
 	struct store_file *images[STORE_BUCKETS];
 	struct store_segments segments[2]; /* journal, overlay */
 	struct store_op *ops, *free_ops;
-	struct io *waiting, **waiting_tail;  /* for a store_op */
-	struct io *done, **done_tail;        /* finished inside submit(); a NOP brings them home */
+	struct io *waiting, **waiting_tail; /* for a store_op */
+	struct io *done, **done_tail;       /* finished inside submit(); a NOP brings them home */
 	struct ring_op done_op;
 	bool done_armed;
-	struct io *state, **state_tail;      /* IO_STATE in order; the first is being written */
+	struct io *state, **state_tail; /* IO_STATE in order; the first is being written */
 	struct ring_op state_op;
 	unsigned state_stage, state_retries;
 	void *zeroes;

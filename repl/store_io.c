@@ -226,7 +226,7 @@ static int extent_find(const struct store_file *f, struct io *io)
 		io->hole = true;
 		return 0;
 	}
-	if (next < 0 && errno == EINVAL)  /* the file system can't say */
+	if (next < 0 && errno == EINVAL) /* the file system can't say */
 		return 0;
 	if (next < 0)
 		return -errno;
@@ -277,13 +277,8 @@ void store_io_start(struct store_op *op)
 		else
 			falloc_submit(op);
 		return;
-	case IO_TRUNC:
-		trunc_start(op);
-		return;
-	case IO_EXTENT:
-		store_finish_later(op, extent_find(op->file, io));
-		return;
-	default:
-		assert(0);
+	case IO_TRUNC: trunc_start(op); return;
+	case IO_EXTENT: store_finish_later(op, extent_find(op->file, io)); return;
+	default: assert(0);
 	}
 }

@@ -219,9 +219,7 @@ static void segment_step(struct store_op *op, int res)
 	if (op->stage == SEG_ZERO && op->pos >= op->io->len)
 		op->stage++;
 	switch (op->stage) {
-	case SEG_ZERO:
-		segment_zero(op);
-		return;
+	case SEG_ZERO: segment_zero(op); return;
 	case SEG_SYNC:
 		/* After this a commit's fdatasync has no blocks or sizes left to write. */
 		io_uring_prep_fsync(store_sqe(op, segment_step), op->file->fd, 0);
@@ -234,8 +232,7 @@ static void segment_step(struct store_op *op, int res)
 		else /* After this the segment is found by the next start. */
 			io_uring_prep_fsync(store_sqe(op, segment_step), op->s->seg_fd, 0);
 		return;
-	default:
-		segment_made(op);
+	default: segment_made(op);
 	}
 }
 
@@ -252,8 +249,8 @@ static void segment_create(struct store_op *op)
 	op->file = store_file_new(io->file);
 	segment_names(io, tmp, name);
 	(void)unlinkat(op->s->seg_fd, tmp, 0); /* of an attempt that failed */
-	err = op->file ? store_file_open(op->s, op->file, op->s->seg_fd, tmp, O_CREAT | O_EXCL, 0) :
-	                 -ENOMEM;
+	err = op->file ? store_file_open(op->s, op->file, op->s->seg_fd, tmp, O_CREAT | O_EXCL, 0)
+	               : -ENOMEM;
 	if (err) {
 		store_file_close(op->file);
 		store_finish_later(op, err);

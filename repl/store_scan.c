@@ -28,9 +28,9 @@
 #include "frame.h"
 #include "store_int.h"
 
-#define ID_XATTR "user.colofs.id"
+#define ID_XATTR       "user.colofs.id"
 #define STATE_FILE_MAX (64u << 20) /* bytes of a state file */
-#define IDS_MAX (1u << 20)    /* bytes of .colofs/ids */
+#define IDS_MAX        (1u << 20)  /* bytes of .colofs/ids */
 
 static int fail(char *err, size_t err_size, int code, const char *what, const char *name)
 {
@@ -46,7 +46,7 @@ static int fail(char *err, size_t err_size, int code, const char *what, const ch
 /* Writes of a killed daemon hold their descriptor, and its lock, until they have landed. */
 static int lock_data(int fd, unsigned wait_ms)
 {
-	struct timespec pause = {.tv_nsec = 20000000};
+	struct timespec pause = { .tv_nsec = 20000000 };
 
 	for (;; wait_ms -= wait_ms > 20 ? 20 : wait_ms) {
 		if (!flock(fd, LOCK_EX | LOCK_NB))
@@ -166,8 +166,10 @@ static uint64_t ids_find(struct store *s, int fd)
 		unsigned nsec;
 
 		*end = '\0';
-		if (sscanf(p, "%" SCNu64 " %" SCNu64 " %" SCNd64 " %u", &id, &ino, &sec, &nsec) == 4 &&
-		    ino == stx.stx_ino && sec == stx.stx_btime.tv_sec && nsec == stx.stx_btime.tv_nsec)
+		if (sscanf(p, "%" SCNu64 " %" SCNu64 " %" SCNd64 " %u", &id, &ino, &sec, &nsec) ==
+		            4 &&
+		    ino == stx.stx_ino && sec == stx.stx_btime.tv_sec &&
+		    nsec == stx.stx_btime.tv_nsec)
 			found = id;
 	}
 	free(text);
@@ -240,8 +242,8 @@ static struct store_file *id_loser(struct store *s, struct store_file *f, bool o
 	return other;
 }
 
-static int image_found(struct store *s, int dir_fd, const char *name, uint64_t hidden_id,
-                       char *err, size_t err_size)
+static int image_found(struct store *s, int dir_fd, const char *name, uint64_t hidden_id, char *err,
+                       size_t err_size)
 {
 	struct store_file *f = store_file_new(0), *loser = NULL;
 	bool original;
@@ -253,7 +255,8 @@ static int image_found(struct store *s, int dir_fd, const char *name, uint64_t h
 	if (e) {
 		store_file_close(f);
 		return fail(err, err_size, e,
-		            e == -EBUSY ? "another process holds a lock on image" : "cannot open image",
+		            e == -EBUSY ? "another process holds a lock on image"
+		                        : "cannot open image",
 		            name);
 	}
 	if (!hidden_id)
@@ -401,7 +404,8 @@ static int boot_segments(struct store *s, int k, const struct boot_segment **out
 		const struct store_file *f = s->segments[k].slots[i];
 
 		if (f)
-			b[(*count)++] = (struct boot_segment){.slot = (uint32_t)i, .size = f->size};
+			b[(*count)++] =
+				(struct boot_segment){ .slot = (uint32_t)i, .size = f->size };
 	}
 	return 0;
 }

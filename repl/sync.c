@@ -265,6 +265,7 @@ void sync_pump(struct node *n)
 {
 	if (!primary_mirrors(n))
 		return;
+	primary_sendq_pump(n, false);
 	primary_held_pump(n, false);
 	bool any = n->sync_state == SYNC_RUNNING || primary_missing(n);
 
@@ -277,7 +278,7 @@ void sync_pump(struct node *n)
 
 			if (op->busy)
 				continue;
-			if (primary_room(n) < 2 * SYNC_CHUNK || !op_start(n, op))
+			if (n->sendq || primary_room(n) < 2 * SYNC_CHUNK || !op_start(n, op))
 				break;
 		}
 	} else if (!n->sync_busy) {

@@ -259,7 +259,7 @@ kill9() { # MNT: SIGKILL, wait until it is gone, drop the dead mount
 # ---- control ----
 
 status() { # MNT JQ-EXPRESSION
-	jq -er "$2" <"$1/.colo/status.json"
+	jq -r "$2" <"$1/.colo/status.json"
 }
 status_is() {
 	timeout 10 jq -e "$2" <"$1/.colo/status.json" >/dev/null 2>&1

@@ -20,7 +20,8 @@ ctl_fails "$A" "flush a b" EINVAL
 ctl_fails "$A" "FLUSH" EINVAL
 ctl_fails "$A" "connect now" EINVAL
 ctl_fails "$B" "failover epoch=x" EINVAL
-ctl_fails "$A" $'flush\nflush' EINVAL
+printf 'flush\nflush\n' >"$T/two" # two lines in one write
+must_fail dd if="$T/two" of="$A/.colo/ctl" bs=4096 count=1 conv=notrunc
 ctl_fails "$B" "flush" EPERM
 ctl "$A" "  flush   $(printf 'x%.0s' {1..64})  " || fail "blanks, a long name: $REPLY_LINE"
 must_fail dd if=/dev/zero of="$A/.colo/ctl" bs=5000 count=1 conv=notrunc

@@ -16,9 +16,11 @@ ctl_fails "$A" failover EPERM
 ctl_fails "$B" flush EPERM
 flush "$A"
 cp "$A/disk.img" "$T/disk"
+exec {guest}<>"$A/disk.img"
 failover "$B" force
 assert_same "$B/disk.img" "$T/disk"
 dd if=/dev/urandom of="$B/disk.img" bs=4k count=3 conv=notrunc status=none
 wait_for 10 status_is "$A" '.protected | not' || fail "the old primary still calls itself protected"
-must_fail dd if=/dev/urandom of="$A/disk.img" bs=4k count=1 oflag=direct conv=notrunc
-assert_match "$OUT" '*Input/output error*' "a write on the deposed primary"
+must_fail dd if=/dev/urandom bs=4k count=1 status=none >&"$guest"
+assert_match "$OUT" '*Input/output error*' "a write of the deposed primary's guest"
+exec {guest}>&-

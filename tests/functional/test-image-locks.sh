@@ -17,7 +17,7 @@ flock -n "$A/disk.img" true
 sqlite3 "$A/db" 'create table t(n integer)'
 coproc HOLDER { sqlite3 "$A/db" 2>&1; }
 exec {commands}>&"${HOLDER[1]}"
-echo 'begin exclusive;' >&"$commands"
+printf '%s\n' '.timeout 9000' 'begin exclusive;' >&"$commands"
 locked() {
 	! sqlite3 "$A/db" 'begin immediate; rollback;' >"$T/out" 2>&1
 }

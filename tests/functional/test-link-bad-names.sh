@@ -63,10 +63,14 @@ issue() { # DIR START END
 issue "$T/old/good" 20200101000000Z 21200101000000Z
 issue "$T/old/expired" 20200101000000Z 20210101000000Z
 stop "$B"
-colofs_mount "$BS" "$B" "role=backup,listen=127.0.0.1:$PEER_PORT,tls=$T/old/expired,peer-name=b" ||
-	say "an expired certificate is refused at mount already"
+must_fail colofs_mount "$BS" "$B" "role=backup,listen=127.0.0.1:$PEER_PORT,tls=$T/old/expired,peer-name=b"
+assert_match "$OUT" '*expired*' "mount with an expired certificate of its own"
+openssl s_server -accept "127.0.0.1:$PEER_PORT" -tls1_3 -quiet -Verify 1 -CAfile "$T/old/ca-cert.pem" \
+	-cert "$T/old/expired/server-cert.pem" -key "$T/old/expired/server-key.pem" >"$T/server.log" 2>&1 <&"$TICK" &
+server=$!
 refused "expired" "" "$T/old/good"
-[ -z "$(daemon_of "$B")" ] || stop "$B"
+kill "$server"
+wait "$server" 2>/dev/null || :
 start_backup
 start_primary "peer-pin=sha256:$right"
 wait_protected

@@ -160,7 +160,7 @@ static void tell(struct sim *s, const struct cut *c, uint64_t image, uint64_t in
 	version_t v = 0;
 	bool sound = data && stamp_read(data, image, index, &v);
 
-	s->verbose = true;
+	s->verbose |= 1;
 	say(s, "image %llu sector %llu shows %s%llu; the cut of epoch %llu has %s%llu (size %llu)",
 	    (unsigned long long)image, (unsigned long long)index,
 	    !sound ? "garbage, op " : v & 1 ? "zeroes " : v >> 1 & TWIN_BIT ? "twin's op " : "op ",

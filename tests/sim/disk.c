@@ -249,6 +249,13 @@ static void dio_free(struct sim *s, struct dio *q)
 	pool_put(s, q, sizeof(*q));
 }
 
+static const char *const op_names[] = {
+	[IO_READ] = "read", [IO_WRITE] = "write", [IO_SYNC] = "sync", [IO_ALLOC] = "alloc",
+	[IO_PUNCH] = "punch", [IO_ZERO] = "zero", [IO_TRUNC] = "trunc", [IO_EXTENT] = "extent",
+	[IO_CREATE] = "create", [IO_REMOVE] = "remove", [IO_RENAME] = "rename", [IO_CLOSE] = "close",
+	[IO_DIRSYNC] = "dirsync", [IO_STATE] = "state",
+};
+
 static void dio_done(struct sim *s, struct event *e)
 {
 	struct dio *q = e->ptr;
@@ -258,6 +265,10 @@ static void dio_done(struct sim *s, struct event *e)
 		io->result = one_in(s, 2) ? -EIO : -ENOSPC;
 	else
 		io->result = carry_out(s, &q->host->disk, q);
+	if (s->verbose > 1)
+		say(s, "host %d disk: %s %s %llu at %llu+%llu: %d", q->host->index, op_names[q->op],
+		    q->kind == FILE_IMAGE ? "image" : q->kind == FILE_JOURNAL ? "journal" : "overlay",
+		    (unsigned long long)q->file, (unsigned long long)io->off, (unsigned long long)io->len, io->result);
 	dio_free(s, q);
 	io->done(io);
 }

@@ -20,7 +20,8 @@ const char *mutant;
 struct args {
 	uint64_t seeds, steps, seed;
 	double seconds; /* 0: no limit */
-	bool verbose, faults, mutants;
+	unsigned verbose;
+	bool faults, mutants;
 };
 
 static const char *const mutants[] = {
@@ -296,7 +297,7 @@ static uint64_t number(const char *text)
 
 static void usage(void)
 {
-	fputs("usage: sim [--seeds N] [--steps N] [--seed S] [--time SECONDS] [--faults] [--mutant NAME | --mutants] [-v]\n",
+	fputs("usage: sim [--seeds N] [--steps N] [--seed S] [--time SECONDS] [--faults] [--mutant NAME | --mutants] [-v [-v]]\n",
 	      stderr);
 	exit(2);
 }
@@ -321,7 +322,7 @@ int main(int argc, char **argv)
 		case 'm': mutant = optarg; break;
 		case 'M': a.mutants = true; break;
 		case 'f': a.faults = true; break;
-		case 'v': a.verbose = true; break;
+		case 'v': a.verbose++; break;
 		default: usage();
 		}
 	}

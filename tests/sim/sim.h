@@ -377,7 +377,8 @@ struct sim {
 	uint64_t now;        /* us, virtual */
 	uint64_t step, step_max;
 	uint64_t digest;     /* of all events: the same seed gives the same one */
-	bool verbose, faults;
+	unsigned verbose;    /* 1: what happens; 2: every disk request too */
+	bool faults;
 	/* event.c */
 	struct event **heap;
 	uint32_t heap_count, heap_cap;
