@@ -134,7 +134,7 @@ void ctl_open(struct fs *fs, fuse_req_t req, uint64_t ino, int flags)
 		return;
 	}
 	/* A stream: else the write moves the place where the reply is read from. */
-	handle_reply_open(req, h, FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | (ctl ? FOPEN_STREAM : 0));
+	handle_reply_open(req, h, FOPEN_DIRECT_IO | (ctl ? FOPEN_NONSEEKABLE | FOPEN_STREAM : 0));
 }
 
 /* ---- ctl: replies ---- */

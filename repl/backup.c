@@ -83,7 +83,7 @@ int backup_payload(struct node *n, struct plink *l)
 		return -EPROTO;
 	if (n->received + frame_cost(f) > n->granted)
 		return -ENOBUFS;
-	if (img->direct) {
+	if (direct_goes(img)) {
 		l->owned = aligned_alloc(BLOCK, (f->payload_len + BLOCK - 1) / BLOCK * BLOCK);
 		l->payload = l->owned;
 		return l->owned ? 0 : -ENOMEM;
@@ -188,7 +188,7 @@ static int hash_query(struct node *n, struct plink *l)
 		.len = f->len };
 	memcpy(h->digest, l->payload, 32);
 	n->hash_jobs++;
-	if (img->direct)
+	if (direct_goes(img))
 		direct_hash(n, h, hash_read);
 	else
 		view_read(n, img, true, f->off, f->len, h->buf, hash_read, h);
@@ -267,7 +267,6 @@ static int put_adopted(struct node *n, struct epoch *e)
 
 		if (!i->direct || !i->committing)
 			continue;
-		i->committing = false;
 		int err = journal_get(&n->journal, e->session, e->number, 0, len, &payload, &pos);
 
 		if (err)
@@ -302,6 +301,8 @@ void backup_commit_append(struct node *n)
 		epoch_free(e);
 		n->com_ep = NULL;
 		n->tail_wanted = true;
+		for (struct image *i = n->images; i; i = i->next)
+			i->committing = false;
 		return;
 	}
 	n->com_sync.owner = n;
@@ -417,7 +418,7 @@ int backup_frame(struct node *n, struct plink *l)
 		return hash_query(n, l);
 	if (f->type == FRAME_IMAGE)
 		return direct_begin(n, l);
-	if (img && img->direct)
+	if (img && direct_goes(img))
 		return direct_frame(n, l, img);
 	return journal_frame(n, l, records[f->type]);
 }

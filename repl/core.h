@@ -412,6 +412,7 @@ bool epoch_references(const struct node *n, const struct image *img);
 int record_apply(struct node *n, struct epoch *e, const struct record *r, uint64_t pos, const void *payload);
 
 /* direct.c */
+bool direct_goes(const struct image *img);
 int direct_begin(struct node *n, struct plink *l);
 int direct_frame(struct node *n, struct plink *l, struct image *img);
 void direct_hash(struct node *n, struct hash_job *h, void (*done)(void *owner, int error));

@@ -22,6 +22,13 @@ struct direct_op {
 	uint64_t size;
 };
 
+/* Whether the image's frames go to its file. Behind the cut of the commit that ends its sync they belong to the next
+ * epoch: into the journal, or the guest would see them with this one. */
+bool direct_goes(const struct image *img)
+{
+	return img->direct && !img->committing;
+}
+
 static void op_end(struct direct_op *op, int error)
 {
 	struct node *n = op->node;

@@ -86,6 +86,9 @@ struct env_ops {
 	/* Start one connection attempt to the configured peer. Ends in node_link_opened() or
 	 * node_dial_failed(). */
 	void (*dial)(struct env *env);
+	/* For status: bytes waiting in link's send buffer (-1: no link), its limit, how long it takes to drain
+	 * at the present rate, ms. May be NULL. */
+	void (*send_state)(struct env *env, int link, uint64_t *used, uint64_t *limit, uint64_t *drain_ms);
 	/* Level: enum log_level. */
 	void (*log)(struct env *env, int level, const char *text);
 };

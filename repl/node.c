@@ -320,6 +320,9 @@ void command_reply(struct node *n, struct command_req *r, int error, const char 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	for (char *p = text; error && *p; p++)
+		if (*p == '"' || *p == '\n')
+			*p = '\'';
 	r->error = error;
 	if (error && r->epoch) /* the fail line carries epoch=N as a key of its own */
 		snprintf(r->reply, sizeof(r->reply), "fail errno=%s reason=\"%s\" epoch=%llu", errno_name(-error), text,

@@ -67,6 +67,15 @@ static void env_dial(struct env *env)
 		net_dial(shell_of(env)->net);
 }
 
+static void env_send_state(struct env *env, int link, uint64_t *used, uint64_t *limit, uint64_t *drain_ms)
+{
+	struct shell *sh = shell_of(env);
+
+	*limit = sh->net ? sh->send_buffer : 0;
+	if (sh->net && link >= 0)
+		net_send_state(sh->net, link, used, drain_ms);
+}
+
 static void env_log(struct env *env, int level, const char *text)
 {
 	(void)env;
@@ -81,6 +90,7 @@ static const struct env_ops shell_ops = {
 	.tx_room = env_tx_room,
 	.link_close = env_link_close,
 	.dial = env_dial,
+	.send_state = env_send_state,
 	.log = env_log,
 };
 
@@ -109,6 +119,7 @@ static int net_open(struct shell *sh, const struct options *o, char *err, size_t
 		.link_timeout_ms = o->link_timeout_ms,
 	};
 
+	sh->send_buffer = o->send_buffer;
 	if (!o->peer.host[0] && !o->listen.host[0])
 		return 0;
 	if (!config.peer_name && !config.peer_pin && o->peer.host[0])

@@ -20,6 +20,7 @@ struct shell {
 	struct store *store;
 	struct net *net; /* NULL: neither peer= nor listen= is given */
 	struct node *node;
+	uint64_t send_buffer; /* bytes */
 };
 
 /*

@@ -116,7 +116,7 @@ insert "$T/fs/bank.db" 10001 20000
 echo "written after the checkpoint" >"$T/fs/tuesday.txt"
 sync -f "$T/fs"
 note "host a goes on: $(rows "$T/fs/bank.db") rows, tuesday.txt"
-expect "host b's disk is byte for byte the checkpoint's" "$(sum "$B/disk.img")" "$monday"
+expect "host b's whole disk against the checkpoint, by SHA-256" "$([ "$(sum "$B/disk.img")" = "$monday" ] && echo same || echo different)" same
 
 step "6. Host b may write too: into its overlay, until the next checkpoint"
 twin=$(losetup -f --show --direct-io=on "$B/disk.img")

@@ -54,7 +54,7 @@ AS=$T/a.src A=$T/a BS=$T/b.src B=$T/b
 mkdir "$AS" "$A" "$BS" "$B"
 if [ "${COLOFS_PRIVATE_MOUNTS:-}" = new ]; then
 	mkdir "$T/sbin" "$T/sbin.real"
-	mount --bind /usr/local/sbin "$T/sbin.real"
+	mount -o bind,ro /usr/local/sbin "$T/sbin.real"
 	cp -rs "$T/sbin.real/." "$T/sbin"
 	ln -sf "$BUILD/colofs" "$T/sbin/colofs"
 	mount --bind "$T/sbin" /usr/local/sbin
@@ -64,13 +64,13 @@ CGROUPS=()
 exec {TICK}<> <(:) # nothing is ever written to it: a read that times out is how we wait
 
 own_mounts() { # innermost first
-	awk -v t="$T/" 'index($5, t) == 1 { print $5 }' /proc/self/mountinfo | tac
+	awk -v t="$T/" 'index($5, t) == 1 && $5 != t "sbin.real" { print $5 }' /proc/self/mountinfo | tac
 }
 # The daemons of this test, or of one SOURCE: by their command line, never by a bare name.
 own_daemons() { # [SOURCE]
 	local p want=${1:-$T/} arg
 	for p in /proc/[0-9]*; do
-		case $(readlink "$p/exe" 2>/dev/null) in */colofs | */colofs\ *) ;; *) continue ;; esac
+		case $(readlink "$p/exe" 2>/dev/null || :) in */colofs | */colofs\ *) ;; *) continue ;; esac
 		while IFS= read -rd '' arg; do
 			case $arg in "$want"*)
 				[ -n "${1:-}" ] && [ "$arg" != "$1" ] && continue
@@ -120,6 +120,7 @@ cleanup() {
 	done
 	wait_for 15 no_daemons
 	cd /
+	umount "$T/sbin.real" 2>/dev/null
 	rm -rf --one-file-system "$T"
 	exit "$rc"
 }

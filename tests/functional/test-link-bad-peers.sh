@@ -17,12 +17,13 @@ colofsctl certs "$T/stranger" c,127.0.0.1 >/dev/null
 refusals() {
 	grep -c 'turned down\|refused' "$T/b.log" || :
 }
+said=HELLO
 # A client with so many of openssl's options must never be let in.
 client() { # WHAT OPTIONS...
 	local what=$1 before out
 	shift
 	before=$(refusals)
-	out=$(timeout 15 openssl s_client -connect "127.0.0.1:$PEER_PORT" -quiet "$@" 2>&1 <<<HELLO || :)
+	out=$(timeout 15 openssl s_client -connect "127.0.0.1:$PEER_PORT" -quiet "$@" 2>&1 <<<"$said" || :)
 	wait_for 10 more_refusals "$before" || fail "not refused and logged: $what ($out)"
 	assert_eq "$(status "$A" .protected)" true "protected, after: $what"
 }
@@ -33,6 +34,8 @@ good=(-cert "$C/a/client-cert.pem" -key "$C/a/client-key.pem" -CAfile "$C/a/ca-c
 client "no certificate" -CAfile "$C/a/ca-cert.pem"
 client "a certificate of another CA" -cert "$T/other/a/client-cert.pem" -key "$T/other/a/client-key.pem"
 client "TLS 1.2" "${good[@]}" -tls1_2
+client "a good certificate, six bytes and silence" "${good[@]}"
+said=$(head -c 3000 /dev/urandom | base64)
 client "a good certificate, garbage inside" "${good[@]}"
 # plain text and garbage
 for what in 'GET / HTTP/1.0\r\n\r\n' '\000\001\002\003' ''; do

@@ -9,7 +9,7 @@ require_root
 sbin=$(readlink -f /sbin)
 umount /usr/local/sbin
 mkdir "$T/usbin" "$T/usbin.real"
-mount --bind "$sbin" "$T/usbin.real"
+mount -o bind,ro "$sbin" "$T/usbin.real"
 cp -rs "$T/usbin.real/." "$T/usbin"
 cp "$BUILD/mount.fuse.colofs" "$BUILD/umount.fuse.colofs" "$BUILD/colofs" "$T/usbin/"
 mount --bind "$T/usbin" "$sbin"

@@ -102,7 +102,7 @@ static bool twin_fits(struct sim *s, uint64_t op, uint64_t epoch)
 {
 	const struct twin_op *t = &s->model.twin[op % 1024];
 
-	return t->op == op && (t->epoch == epoch || t->epoch == NEVER);
+	return t->op == op && epoch >= t->low && epoch <= t->high;
 }
 
 static bool view_fits(struct sim *s, const struct view *v, const struct cut *c, struct guess *g,

@@ -390,7 +390,7 @@ static void twin_write(struct sim *s, struct slot *t)
 		if (m)
 			m->twin_issued[t->first + i] = t->op;
 	}
-	s->model.twin[t->op % 1024] = (struct twin_op){ .op = t->op, .epoch = NEVER };
+	s->model.twin[t->op % 1024] = (struct twin_op){ .op = t->op, .low = t->epoch_low, .high = NEVER };
 	s->fig.twin_writes++;
 }
 
@@ -412,7 +412,6 @@ static void twin_read(struct sim *s, struct slot *t, uint64_t size)
 	if (m)
 		memcpy(t->floor, m->twin_acked + t->first, t->count * sizeof(version_t));
 	t->g.off = (uint64_t)t->first * SECTOR;
-	t->epoch_low = t->host->committed;
 	s->fig.twin_reads++;
 }
 
@@ -432,6 +431,7 @@ static void twin_op(struct sim *s, struct host *h)
 	if (!t)
 		return;
 	t->twin = true;
+	t->epoch_low = h->committed;
 	if (!slot_open(s, t, img))
 		return;
 	if (kind == K_WRITE)
@@ -454,7 +454,9 @@ static void twin_done(struct sim *s, struct slot *t)
 		return;
 	}
 	if (t->kind == K_WRITE) {
-		s->model.twin[t->op % 1024].epoch = t->host->committed;
+		s->model.twin[t->op % 1024].high = t->host->committed;
+		if (t->epoch_low != t->host->committed)
+			return; /* a commit came meanwhile: it may have dropped it, or not */
 		for (uint32_t i = 0; m && i < t->count; i++)
 			if (m->twin_acked[t->first + i] < t->op)
 				m->twin_acked[t->first + i] = t->op;

@@ -287,7 +287,8 @@ struct model {
 	uint64_t visible_epoch; /* highest one seen committed on the backup */
 	uint64_t sent_epoch;    /* highest one cut */
 	struct twin_op {
-		uint64_t op, epoch; /* epoch NEVER: not acknowledged */
+		uint64_t op;
+		uint64_t low, high; /* epochs whose overlay it can be in; high NEVER: not acknowledged */
 	} twin[1024];
 };
 

@@ -163,11 +163,11 @@ static void note_frame(struct sim *s, struct host *h, const struct iovec *iov)
 
 	if (iov->iov_len < FRAME_HEADER || frame_decode(&f, iov->iov_base, &why))
 		return;
-	if (s->verbose && f.type != FRAME_DATA && f.type != FRAME_PING && f.type != FRAME_PONG &&
+	if (s->verbose > (f.type == FRAME_DATA) && f.type != FRAME_PING && f.type != FRAME_PONG &&
 	    f.type != FRAME_CREDIT)
 		say(s, "host %d sends %s epoch %llu image %llu %llu+%llu", h->index, frame_name(f.type),
 		    (unsigned long long)f.epoch, (unsigned long long)f.image, (unsigned long long)f.off,
-		    (unsigned long long)f.len);
+		    (unsigned long long)(f.type == FRAME_DATA ? f.payload_len : f.len));
 	if (f.type == FRAME_COMMIT)
 		world_moment(s, &s->hosts[!h->index], 3 * s->wire_us + 2000, 20);
 	if (f.type == FRAME_DONE)
