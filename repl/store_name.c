@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "../ctl/log.h"
@@ -175,6 +177,13 @@ static void segment_failed(struct store_op *op, int res)
 
 static void segment_step(struct store_op *op, int res);
 
+static bool on_tmpfs(int fd)
+{
+	struct statfs st;
+
+	return !fstatfs(fd, &st) && st.f_type == TMPFS_MAGIC;
+}
+
 static void segment_zero(struct store_op *op)
 {
 	struct store_file *f = op->file;
@@ -216,7 +225,8 @@ static void segment_step(struct store_op *op, int res)
 		segment_failed(op, res);
 		return;
 	}
-	if (op->stage == SEG_ZERO && op->pos >= op->io->len)
+	/* In memory there is no unwritten extent to convert: allocated is enough. */
+	if (op->stage == SEG_ZERO && (op->pos >= op->io->len || (res >= 0 && !op->pos && on_tmpfs(op->s->seg_fd))))
 		op->stage++;
 	switch (op->stage) {
 	case SEG_ZERO: segment_zero(op); return;
