@@ -444,7 +444,7 @@ static void grant(struct node *n)
 		return;
 	}
 	/* Starving, with nothing under way that would free room: this epoch cannot fit. */
-	bool waits = n->com_ep || n->seals || n->tail_wanted || journal_may_grow(&n->journal) ||
+	bool waits = n->com_ep || n->seals || n->tail_wanted || destage_busy(n) || journal_may_grow(&n->journal) ||
 		     journal_buffer_room(&n->journal) < (1u << 19) || n->direct_bytes;
 
 	if (left < 2 * SYNC_CHUNK && !waits && n->cur_ep && n->cur_ep->bytes && !n->refused_epoch) {

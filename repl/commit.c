@@ -42,7 +42,7 @@ void commit_flush(struct node *n, struct command_req *r)
 		command_reply(n, r, -EIO, "this node is in mode failed: %s", n->reason);
 	} else if (!primary_mirrors(n)) {
 		command_reply(n, r, -ENOTCONN, "no peer is connected; the guest's writes are on this node alone");
-	} else if (n->sync_state != SYNC_IDLE && !sync_fits(n)) {
+	} else if (n->unfit) {
 		command_reply(n, r, -ENOSPC, "what the peer lacks does not fit its journal; mount it with a larger journal-size");
 	} else {
 		append(&n->flushes, r);
@@ -93,8 +93,10 @@ static void sync_committed(struct node *n)
 	n->sync_state = SYNC_IDLE;
 	n->st.shared_generation = n->st.lineage.generation;
 	n->st.epoch = n->acked_epoch;
-	for (struct image *i = n->images; i; i = i->next)
+	for (struct image *i = n->images; i; i = i->next) {
 		i->hash = i->fresh = false;
+		i->consistent_on_peer = true;
+	}
 	node_save(n, &n->shared_save, shared_saved);
 }
 
@@ -349,9 +351,11 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 	uint64_t inflight = n->cur.inflight;
 
 	n->cur = (struct pepoch){ .number = epoch + 1, .inflight = inflight };
-	if (!sync_fits(n))
-		reply_all(n, &n->flushes, error == ENOSPC ? -ENOSPC : -EIO,
-		          "what the peer lacks does not fit its journal; mount it with a larger journal-size");
+}
+
+void commit_unfit(struct node *n)
+{
+	reply_all(n, &n->flushes, -ENOSPC, "what the peer lacks does not fit its journal; mount it with a larger journal-size");
 }
 
 void commit_link_down(struct node *n)

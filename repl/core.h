@@ -275,7 +275,8 @@ struct node {
 	uint64_t last_cut_ms;
 	bool written_since_cut;
 	uint8_t sync_state;
-	bool sync_first, sync_fits;
+	bool unfit_told;
+	bool unfit;             /* what the peer lacks does not fit its journal: nothing is sent, all is marked */
 	struct sync_op sync_ops[SYNC_OPS];
 	uint32_t sync_busy;
 	struct image *sync_image;
@@ -368,6 +369,7 @@ void commit_done(struct node *n, uint64_t epoch);
 void commit_refused(struct node *n, uint64_t epoch, int error);
 void commit_link_down(struct node *n);
 void commit_write_done(struct node *n, uint64_t epoch);
+void commit_unfit(struct node *n);
 void commit_cancel(struct node *n, struct command_req *r);
 
 /* sync.c */
@@ -442,6 +444,7 @@ void twin_mark_min(const struct node *n, struct journal_mark *m);
 int destage_init(struct node *n);
 void destage_pump(struct node *n);
 bool destage_clean(const struct node *n);
+bool destage_busy(const struct node *n);
 void destage_free(struct node *n);
 bool destage_eager(const struct node *n);
 bool destage_merging(const struct node *n);

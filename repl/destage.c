@@ -65,6 +65,12 @@ void destage_free(struct node *n)
 	n->destage = NULL;
 }
 
+/* A pass, or moving the tail, is under way: room may come of it. */
+bool destage_busy(const struct node *n)
+{
+	return n->destage->step != D_IDLE;
+}
+
 bool destage_clean(const struct node *n)
 {
 	return !n->have_journal || (!n->seals && !n->local && n->destage->step == D_IDLE);

@@ -159,7 +159,7 @@ static void taken(struct save *s, int error)
 	seal_overlay(n);
 	n->local_path = true;
 	n->role = NODE_PRIMARY;
-	n->failed = false;
+	n->failed = false; /* `force` from mode failed: the committed state is what is served */
 	n->raised = true;
 	n->have_sets = false;
 	n->acked_epoch = n->committed;

@@ -218,6 +218,7 @@ static int segment_open(struct journal *j)
 		s->header = aligned_alloc(BLOCK, BLOCK);
 		if (!s->header)
 			return -EAGAIN;
+		journal_cache_drop(j);
 		s->state = SEG_ACTIVE;
 		s->ready = false;
 		s->first_lsn = j->next_lsn;

@@ -221,6 +221,7 @@ int segment_note_batch(struct segment *s, uint32_t off);
 /* journal_read.c */
 int journal_reads_init(struct journal *j);
 void journal_reads_free(struct journal *j);
+void journal_cache_drop(struct journal *j);
 void journal_reads_pump(struct journal *j);
 bool journal_reads_idle(const struct journal *j);
 /* The batch still in memory that holds pos, or NULL. */

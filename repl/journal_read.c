@@ -31,7 +31,7 @@ int journal_reads_init(struct journal *j)
 	j->cache_pos = malloc(CACHE_BLOCKS * sizeof(*j->cache_pos));
 	if (!j->read_slots || !j->cache || !j->cache_pos)
 		return -ENOMEM;
-	memset(j->cache_pos, 0xff, CACHE_BLOCKS * sizeof(*j->cache_pos));
+	journal_cache_drop(j);
 	for (uint32_t i = 0; i < JREADS_MAX; i++) {
 		j->read_slots[i].buf = aligned_alloc(BLOCK, SLOT_BYTES);
 		if (!j->read_slots[i].buf)
@@ -55,6 +55,12 @@ bool journal_reads_idle(const struct journal *j)
 		if (j->read_slots[i].read)
 			return false;
 	return !j->reads_waiting && !j->reads_done;
+}
+
+/* A segment begins a new life: descriptors of its old one are void. */
+void journal_cache_drop(struct journal *j)
+{
+	memset(j->cache_pos, 0xff, CACHE_BLOCKS * sizeof(*j->cache_pos));
 }
 
 uint64_t journal_segment_of(const struct journal *j, uint64_t pos)

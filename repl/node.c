@@ -54,6 +54,8 @@ void node_reason(struct node *n, const char *fmt, ...)
 {
 	va_list ap;
 
+	if (n->failed)
+		return; /* the failure is the reason until the node is mended */
 	va_start(ap, fmt);
 	vsnprintf(n->reason, sizeof(n->reason), fmt, ap);
 	va_end(ap);

@@ -194,7 +194,7 @@ static uint64_t data_cost(uint64_t len)
 
 static bool room_for(struct node *n, uint64_t len)
 {
-	return !n->sendq && !n->held && primary_room(n) >= data_cost(len);
+	return !n->sendq && !n->held && !n->unfit && primary_room(n) >= data_cost(len);
 }
 
 static void enqueue(struct node *n, struct guest_io *g)
@@ -239,7 +239,7 @@ static void write_end(struct node *n, struct guest_io *g, int error)
 		dirty_mark(&img->miss, g->off, g->len);
 	} else if (!(g->stage & SENT) && img->visible && node_established(n)) {
 		dirty_mark(&img->miss, g->off, g->len);
-		hold_it = primary_mirrors(n) && !(g->deadline_ms && n->now_ms >= g->deadline_ms);
+		hold_it = primary_mirrors(n) && !n->unfit && !(g->deadline_ms && n->now_ms >= g->deadline_ms);
 	}
 	range_release(&img->claims, &g->claim);
 	if (error)
@@ -301,7 +301,7 @@ static void write_begin(struct node *n, struct guest_io *g)
 		if (room_for(n, g->len)) {
 			primary_send_data(n, img, g->off, g->len, g->buf);
 			g->stage |= SENT;
-		} else if (!n->held && n->sendq_bytes + g->len <= SENDQ_BYTES) {
+		} else if (!n->held && !n->unfit && n->sendq_bytes + g->len <= SENDQ_BYTES) {
 			enqueue(n, g);
 		}
 	}
@@ -459,7 +459,7 @@ static void create_done(struct io *io)
 	n->dir_touched = true;
 	primary_meta(n, FRAME_CREATE, img, 0, 0, 0, img->name);
 	if (primary_mirrors(n))
-		img->on_peer = true;
+		img->on_peer = img->consistent_on_peer = true;
 	else
 		dirty_mark(&img->miss, 0, DIRTY_BLOCK);
 	write_finish(n, g);

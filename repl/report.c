@@ -79,7 +79,7 @@ static void advice(const struct node *n, struct status *s)
 		text = "SOURCE's file system is full: make room, the journal waits for it.";
 	else if (n->role == NODE_PRIMARY && n->live < 0)
 		text = "No peer holds the guest's writes. Check the backup and the network; it reconnects by itself.";
-	else if (n->role == NODE_PRIMARY && !n->sync_fits && n->sync_state != SYNC_IDLE)
+	else if (n->role == NODE_PRIMARY && n->unfit)
 		text = "What the peer lacks does not fit its journal: umount the backup and mount it with a larger journal-size.";
 	else if (n->role == NODE_BACKUP && n->live < 0)
 		text = "If the primary's host is dead for certain, `failover` makes this node writable.";

@@ -261,6 +261,22 @@ bool sync_fits(const struct node *n)
 	return bytes <= n->peer_capacity;
 }
 
+/* The sync stops before its first byte; the peer keeps its epoch, guests go on, a session with a larger journal
+ * ends it. */
+static void unfit(struct node *n)
+{
+	if (!n->unfit_told)
+		node_error(n, "what the peer lacks does not fit its journal (%llu bytes): mount it with a larger journal-size",
+		           (unsigned long long)n->peer_capacity);
+	n->unfit_told = true;
+	n->protected_ = false;
+	node_reason(n, "what the peer lacks does not fit its journal (%llu bytes); mount it with a larger journal-size",
+	            (unsigned long long)n->peer_capacity);
+	primary_sendq_pump(n, true);
+	primary_held_pump(n, true);
+	commit_unfit(n);
+}
+
 void sync_pump(struct node *n)
 {
 	if (!primary_mirrors(n))
@@ -271,20 +287,18 @@ void sync_pump(struct node *n)
 
 	if (!any || !buffers_ready(n))
 		return;
-	n->sync_fits = sync_fits(n);
-	if (n->sync_fits) {
-		for (uint32_t i = 0; i < SYNC_OPS; i++) {
-			struct sync_op *op = &n->sync_ops[i];
+	n->unfit |= !sync_fits(n);
+	if (n->unfit) {
+		unfit(n);
+		return;
+	}
+	for (uint32_t i = 0; i < SYNC_OPS; i++) {
+		struct sync_op *op = &n->sync_ops[i];
 
-			if (op->busy)
-				continue;
-			if (n->sendq || primary_room(n) < 2 * SYNC_CHUNK || !op_start(n, op))
-				break;
-		}
-	} else if (!n->sync_busy) {
-		n->protected_ = false;
-		node_reason(n, "what the peer lacks does not fit its journal (%llu bytes); mount it with a larger journal-size",
-		            (unsigned long long)n->peer_capacity);
+		if (op->busy)
+			continue;
+		if (n->sendq || primary_room(n) < 2 * SYNC_CHUNK || !op_start(n, op))
+			break;
 	}
 	if (n->sync_state == SYNC_RUNNING && !n->held && sync_done(n)) {
 		n->sync_state = SYNC_COMMIT;
@@ -340,7 +354,7 @@ void sync_begin(struct node *n, const struct hello *peer, bool full)
 	n->sync_started_ms = n->now_ms;
 	n->sync_bytes = 0;
 	n->protected_ = false;
-	n->sync_fits = true;
+	n->unfit = n->unfit_told = false;
 	for (uint32_t i = 0; i < peer->image_count; i++) {
 		struct image *img = node_image_by_id(n, peer->images[i].id);
 		struct image gone = { .id = peer->images[i].id };

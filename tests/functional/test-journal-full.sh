@@ -25,7 +25,8 @@ else
 	assert_eq "$(sum "$B/disk.img")" "$committed" "the backup after a refused epoch"
 fi
 [ "$(status "$B" '.journal.used')" -le $((32 << 20)) ] || fail "the journal is larger than its limit"
-[ "$(du -sm "$BS/.colofs/journal" | cut -f1)" -le 34 ] || fail "the journal takes $(du -sm "$BS/.colofs/journal")"
+on_disk=$(find "$BS/.colofs/journal" -name 'j*' -type f -exec du -cm {} + | tail -n 1 | cut -f1)
+[ "$on_disk" -le 34 ] || fail "the journal takes $on_disk MiB"
 # A backup with more room is back where it was
 stop "$B"
 start_backup journal-size=1G

@@ -100,9 +100,9 @@ static const struct cut_image *cut_find(const struct cut *c, uint64_t id)
 /* The twin's write: still to be seen in this epoch? */
 static bool twin_fits(struct sim *s, uint64_t op, uint64_t epoch)
 {
-	const struct twin_op *t = &s->model.twin[op % 1024];
+	const struct twin_op *t = &s->model.twin[(op & ~TWIN_BIT) % TWIN_OPS];
 
-	return t->op == op && epoch >= t->low && epoch <= t->high;
+	return (op & ~TWIN_BIT) > s->model.twin_void && t->op == op && epoch >= t->low && epoch <= t->high;
 }
 
 static bool view_fits(struct sim *s, const struct view *v, const struct cut *c, struct guess *g,

@@ -380,7 +380,7 @@ static void twin_write(struct sim *s, struct slot *t)
 
 	t->first = (uint32_t)rnd_below(s, TWIN_SECTORS - 8);
 	t->count = 1 + (uint32_t)rnd_below(s, 8);
-	t->op = ++s->model.op | TWIN_BIT;
+	t->op = ++s->model.twin_op | TWIN_BIT;
 	t->g.op = GUEST_WRITE;
 	t->g.off = (uint64_t)t->first * SECTOR;
 	t->g.len = (uint64_t)t->count * SECTOR;
@@ -390,7 +390,7 @@ static void twin_write(struct sim *s, struct slot *t)
 		if (m)
 			m->twin_issued[t->first + i] = t->op;
 	}
-	s->model.twin[t->op % 1024] = (struct twin_op){ .op = t->op, .low = t->epoch_low, .high = NEVER };
+	s->model.twin[s->model.twin_op % TWIN_OPS] = (struct twin_op){ .op = t->op, .low = t->epoch_low, .high = NEVER };
 	s->fig.twin_writes++;
 }
 
@@ -454,7 +454,7 @@ static void twin_done(struct sim *s, struct slot *t)
 		return;
 	}
 	if (t->kind == K_WRITE) {
-		s->model.twin[t->op % 1024].high = t->host->committed;
+		s->model.twin[(t->op & ~TWIN_BIT) % TWIN_OPS].high = t->host->committed;
 		if (t->epoch_low != t->host->committed)
 			return; /* a commit came meanwhile: it may have dropped it, or not */
 		for (uint32_t i = 0; m && i < t->count; i++)
@@ -630,10 +630,8 @@ void guest_gone(struct sim *s, struct host *h)
 			slot_free(s, &s->guests->slots[h->index][i]);
 	probe_free(s, &s->guests->probe[h->index]);
 	s->guests->running[h->index] = s->guests->ticking[h->index] = false;
-	if (h->index != s->primary && s->phase != PHASE_FAILOVER) {
-		model_twin_drop(s);
-		memset(s->model.twin, 0, sizeof(s->model.twin));
-	}
+	if (h->index != s->primary && s->phase != PHASE_FAILOVER)
+		model_twin_void(s);
 }
 
 void guest_reset(struct sim *s)

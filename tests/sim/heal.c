@@ -32,8 +32,6 @@ static void primary_equal(struct sim *s, struct host *h, struct probe_image *img
 {
 	model_check_floor(s, img, count, true);
 	if (h->index == 0) {
-		model_twin_drop(s);
-		memset(s->model.twin, 0, sizeof(s->model.twin));
 		guest_probe(s, &s->hosts[1], backup_equal);
 		return;
 	}

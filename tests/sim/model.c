@@ -60,12 +60,13 @@ static void cut_free(struct sim *s, struct cut *c)
 void model_reset(struct sim *s)
 {
 	struct model *m = &s->model;
-	uint64_t op = m->op;
+	uint64_t op = m->op, twin_op = m->twin_op;
 
 	for (unsigned i = 0; i < CUTS_MAX; i++)
 		cut_free(s, m->cuts[i]);
 	memset(m, 0, sizeof(*m));
 	m->op = op;
+	m->twin_op = twin_op;
 }
 
 struct model_image *model_image(struct sim *s, uint64_t id)
@@ -267,6 +268,12 @@ void model_twin_drop(struct sim *s)
 {
 	for (unsigned i = 0; i < MODEL_IMAGES; i++)
 		memset(s->model.images[i].twin_acked, 0, sizeof(s->model.images[i].twin_acked));
+}
+
+void model_twin_void(struct sim *s)
+{
+	model_twin_drop(s);
+	s->model.twin_void = s->model.twin_op;
 }
 
 /* The backup shows epoch from now on. */

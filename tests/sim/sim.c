@@ -160,7 +160,7 @@ static void run_seed(struct sim *s, uint64_t seed, uint64_t steps)
 	seed_rng(s, seed);
 	guest_reset(s);
 	model_reset(s);
-	s->model.op = 0;
+	s->model.op = s->model.twin_op = 0;
 	world_start(s);
 	while (s->step < steps)
 		run_step(s);

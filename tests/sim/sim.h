@@ -37,6 +37,7 @@
 #define NAME_LEN 16        /* a simulated image's name, with its NUL */
 #define CONNS_MAX 32
 #define FLUSHES_MAX 3u
+#define TWIN_OPS 16384u    /* the twin's writes remembered */
 #define POOL_CLASSES 18    /* 64 bytes ... 8 MiB */
 #define NEVER UINT64_MAX
 
@@ -289,7 +290,9 @@ struct model {
 	struct twin_op {
 		uint64_t op;
 		uint64_t low, high; /* epochs whose overlay it can be in; high NEVER: not acknowledged */
-	} twin[1024];
+	} twin[TWIN_OPS]; /* by number */
+	uint64_t twin_op;   /* the twin's last number */
+	uint64_t twin_void; /* up to here they are gone for good: their host crashed */
 };
 
 void model_reset(struct sim *s);
@@ -328,7 +331,9 @@ void model_check_epoch(struct sim *s, const struct probe_image *img, uint32_t co
 void model_check_floor(struct sim *s, const struct probe_image *img, uint32_t count, bool strict);
 /* From now on this is what the primary's guest has. */
 void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, bool durable);
+/* The overlay is gone: by a commit; by a crash, with all that was in flight. */
 void model_twin_drop(struct sim *s);
+void model_twin_void(struct sim *s);
 
 /* ---- guest.c ---- */
 

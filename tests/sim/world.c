@@ -123,8 +123,7 @@ void world_ready(struct sim *s, struct host *h)
 	} else if (s->phase == PHASE_FAILOVER && host_is_primary(h)) {
 		guest_probe(s, h, promoted_probed);
 	} else {
-		model_twin_drop(s);
-		memset(s->model.twin, 0, sizeof(s->model.twin));
+		model_twin_void(s);
 		guest_probe(s, h, backup_probed);
 	}
 }
@@ -264,7 +263,7 @@ static void flush_tick(struct sim *s, struct event *e)
 
 	(void)e;
 	event_add(s, rnd_delay(s, s->flush_us), -1, flush_tick);
-	if (h->state != HOST_UP || s->phase > PHASE_PROMOTED)
+	if (h->state != HOST_UP || s->phase == PHASE_DONE)
 		return;
 	host_begin(s, h);
 	world_flush(s, h, NULL);
