@@ -83,7 +83,8 @@ int backup_payload(struct node *n, struct plink *l)
 		return -EPROTO;
 	if (n->received + frame_cost(f) > n->granted)
 		return -ENOBUFS;
-	if (direct_goes(img)) {
+	/* A commit that still waits for files will append: this payload must not lie in the open batch then. */
+	if (direct_goes(img) || (n->com_ep && !n->com_ep->end.lsn)) {
 		l->owned = aligned_alloc(BLOCK, (f->payload_len + BLOCK - 1) / BLOCK * BLOCK);
 		l->payload = l->owned;
 		return l->owned ? 0 : -ENOMEM;

@@ -17,7 +17,7 @@
 
 enum { BATCH_FREE, BATCH_OPEN, BATCH_CLOSED, BATCH_WRITING, BATCH_WRITTEN };
 
-#define SEGMENTS_AHEAD 2u
+#define SEGMENTS_AHEAD 4u /* of the journal: making one takes longer than filling one */
 #define CREATE_RETRY_MS 1000u
 
 static void push_ready(struct journal *j);
@@ -149,7 +149,7 @@ static void create_ahead(struct journal *j, uint64_t now_ms)
 		j->retry_ms = 0;
 		j->slot_cap = j->slot_limit;
 	}
-	if (count_slots(j, SEG_FREE) >= SEGMENTS_AHEAD)
+	if (count_slots(j, SEG_FREE) >= (j->kind == FILE_JOURNAL ? SEGMENTS_AHEAD : 1))
 		return;
 	for (uint32_t i = 0; i < j->slot_count; i++) {
 		if (j->slots[i].state != SEG_ABSENT)

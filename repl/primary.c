@@ -22,6 +22,12 @@ bool primary_mirrors(const struct node *n)
 	return n->live >= 0 && n->role == NODE_PRIMARY && n->links[n->live].state == PL_LIVE;
 }
 
+/* Whether the peer must get every write, now or later: in its first sync too, which has marked what was before it. */
+static bool mirrored_ever(const struct node *n)
+{
+	return node_established(n) || primary_mirrors(n);
+}
+
 /* Bytes of frame cost that may be sent now: the peer's credit and the send buffer. */
 uint64_t primary_room(const struct node *n)
 {
@@ -234,10 +240,10 @@ static void write_end(struct node *n, struct guest_io *g, int error)
 	struct image *img = g->image;
 	bool hold_it = false;
 
-	if (error && node_established(n)) {
+	if (error && mirrored_ever(n)) {
 		/* Unknown what is on disk now, and the frame cannot be recalled: read back and sent again. */
 		dirty_mark(&img->miss, g->off, g->len);
-	} else if (!(g->stage & SENT) && img->visible && node_established(n)) {
+	} else if (!(g->stage & SENT) && img->visible && mirrored_ever(n)) {
 		dirty_mark(&img->miss, g->off, g->len);
 		hold_it = primary_mirrors(n) && !n->unfit && !(g->deadline_ms && n->now_ms >= g->deadline_ms);
 	}
@@ -266,7 +272,7 @@ static void write_done(struct io *io)
 	}
 	if (g->stage & QUEUED)
 		dequeue(n, g);
-	else if (!(g->stage & SENT) && !io->result && img->visible && node_established(n) && room_for(n, g->len)) {
+	else if (!(g->stage & SENT) && !io->result && img->visible && mirrored_ever(n) && room_for(n, g->len)) {
 		primary_send_data(n, img, g->off, g->len, g->buf);
 		g->stage |= SENT;
 	}
@@ -339,7 +345,7 @@ static void range_done(struct io *io)
 			primary_meta(n, FRAME_SIZE, img, 0, img->size, 0, NULL);
 		}
 		g->stage |= SENT;
-	} else if (node_established(n) && g->op != GUEST_ALLOC && to > from) {
+	} else if (mirrored_ever(n) && g->op != GUEST_ALLOC && to > from) {
 		dirty_mark(&img->miss, from, to - from);
 	}
 	done_common(n, g);

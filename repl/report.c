@@ -112,7 +112,10 @@ static void primary_status(const struct node *n, struct status *s)
 	s->uncommitted_writes = n->cur.writes + (n->com_active ? n->com.writes : 0);
 	for (const struct image *i = n->images; i && n->st.have_pair; i = i->next)
 		s->pending_bytes += dirty_bytes(&i->miss, i->size);
+	s->pending_bytes += n->sendq_bytes;
 	for (const struct guest_io *g = n->held; g; g = g->next)
+		s->pending_writes++;
+	for (const struct guest_io *g = n->sendq; g; g = g->next)
 		s->pending_writes++;
 }
 

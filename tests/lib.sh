@@ -101,7 +101,6 @@ cleanup() {
 	done
 	for m in $(own_mounts); do
 		case $(findmnt -no FSTYPE "$m") in fuse*) continue ;; esac
-		fsfreeze -u "$m" 2>/dev/null # a frozen one would outlive its umount
 		umount "$m" 2>/dev/null || umount -l "$m"
 	done
 	for d in $(losetup -nlO NAME,BACK-FILE 2>/dev/null | awk -v t="$T/" 'index($2, t) == 1 { print $1 }'); do

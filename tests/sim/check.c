@@ -102,7 +102,9 @@ static bool twin_fits(struct sim *s, uint64_t op, uint64_t epoch)
 {
 	const struct twin_op *t = &s->model.twin[(op & ~TWIN_BIT) % TWIN_OPS];
 
-	return (op & ~TWIN_BIT) > s->model.twin_void && t->op == op && epoch >= t->low && epoch <= t->high;
+	if ((op & ~TWIN_BIT) <= s->model.twin_void)
+		return false;
+	return t->op != op || (epoch >= t->low && epoch <= t->high); /* too long ago: not known */
 }
 
 static bool view_fits(struct sim *s, const struct view *v, const struct cut *c, struct guess *g,

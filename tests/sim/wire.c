@@ -250,7 +250,7 @@ static int link_take(struct host *h, struct conn *c, int end)
 			c->end[end].host = h->index;
 			c->end[end].link = (int)i;
 			c->end[end].life = h->life;
-			c->end[end].opened = c->end[end].done = false;
+			c->end[end].opened = c->end[end].done = c->end[end].out.pumping = false;
 			return 0;
 		}
 	return -EMFILE;
