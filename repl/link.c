@@ -519,6 +519,16 @@ static const char *why_text(int err, const struct plink *l, const char *why)
 	       err == -EPROTO && why ? why : frame_name(l->frame.type);
 }
 
+static void frame_refused(struct node *n, const struct plink *l, int err, const char *why)
+{
+	if (l->state == PL_LIVE) {
+		node_error(n, "peer %s: %s (%s); closing", l->peer, why, strerror(-err));
+		return;
+	}
+	n->counters.link_refusals_total++;
+	node_error(n, "turned down %s: %s", l->peer, why);
+}
+
 /* One step: header or payload bytes. Bytes taken, or -errno. */
 static ssize_t rx_step(struct node *n, struct plink *l, const uint8_t *buf, size_t len, const char **why)
 {
@@ -561,8 +571,7 @@ void node_link_rx(struct node *n, int link, const void *data, size_t len)
 
 		if (took < 0 && l->state != PL_FREE) {
 			if (took != -ESHUTDOWN && took != -ECONNREFUSED && took != -ESTALE)
-				node_error(n, "peer %s: %s (%s); closing", l->peer, why_text((int)took, l, why),
-				           strerror((int)-took));
+				frame_refused(n, l, (int)took, why_text((int)took, l, why));
 			link_drop(n, link, why_text((int)took, l, why));
 		}
 		if (took < 0)
@@ -627,6 +636,10 @@ static void silence(struct node *n)
 		if (n->now_ms - since <= limit)
 			continue;
 		snprintf(why, sizeof(why), l->state == PL_LIVE ? "silent for %u ms" : "no welcome within %u ms", limit);
+		if (l->state != PL_LIVE) {
+			n->counters.link_refusals_total++;
+			node_error(n, "turned down %s: %s", l->peer, why);
+		}
 		link_drop(n, i, why);
 	}
 }

@@ -218,6 +218,8 @@ void listen_refused(struct net *net, const char *peer, const char *why)
 {
 	struct refusal *free_slot = NULL;
 
+	if (net->node)
+		node_link_refused(net->node, peer, why);
 	for (int i = 0; i < REFUSALS_MAX; i++) {
 		struct refusal *r = &net->refusals[i];
 

@@ -18,6 +18,7 @@
 
 /* ---- saying things ---- */
 
+__attribute__((format(printf, 3, 0)))
 static void vlog(struct node *n, int level, const char *fmt, va_list ap)
 {
 	char text[512];
@@ -251,7 +252,7 @@ uint64_t image_mtime_ns(const struct image *img)
 int image_open(struct node *n, struct image *img)
 {
 	if (n->failed)
-		return n->stale ? -ESTALE : -EIO;
+		return -EIO;
 	if (n->role == NODE_BACKUP && !img->consistent)
 		return -EAGAIN;
 	img->opens++;
@@ -300,7 +301,7 @@ void node_guest(struct node *n, struct guest_io *g)
 	n->guests_busy++;
 	g->error = 0;
 	if (n->failed)
-		guest_finish(n, g, n->stale ? -ESTALE : -EIO);
+		guest_finish(n, g, -EIO);
 	else if (g->op == GUEST_WRITE && !g->len)
 		guest_finish(n, g, 0);
 	else if (g->op != GUEST_TRUNC && g->op != GUEST_CREATE && (g->off >= MAP_OFF_MAX || g->len > MAP_OFF_MAX - g->off) &&
@@ -649,6 +650,14 @@ void node_destroy(struct node *n)
 	state_free(&n->st);
 	free(n->save_buf);
 	free(n);
+}
+
+/* A transport that never came up: a wrong certificate, plain text ... */
+void node_link_refused(struct node *n, const char *peer, const char *why)
+{
+	n->counters.link_refusals_total++;
+	snprintf(n->last_error, sizeof(n->last_error), "turned down %s: %s", peer, why);
+	n->last_error_ms = n->now_ms;
 }
 
 /* ---- time and the pumps ---- */

@@ -116,7 +116,7 @@ const char *image_name(const struct image *img);
 uint64_t image_id(const struct image *img);     /* also good as inode number: >= 16 */
 uint64_t image_size(const struct image *img);   /* as the guest sees it, bytes */
 uint64_t image_mtime_ns(const struct image *img);
-int image_open(struct node *n, struct image *img);  /* 0, -EAGAIN (never consistent), -EIO, -ESTALE */
+int image_open(struct node *n, struct image *img);  /* 0, -EAGAIN (never consistent), -EIO (mode failed) */
 void image_close(struct node *n, struct image *img);
 
 /* ---- commands ---- */
@@ -149,6 +149,8 @@ void node_link_tx_ready(struct node *n, int link);
 /* The peer is gone, or the transport failed; why is one line for people. */
 void node_link_closed(struct node *n, int link, const char *why);
 void node_dial_failed(struct node *n, const char *why);
+/* An incoming connection was turned down below the core (already logged): counted, shown in status. */
+void node_link_refused(struct node *n, const char *peer, const char *why);
 /* Whether incoming connections should be taken at all (false: disconnected, stopping). */
 bool node_accepts(const struct node *n);
 

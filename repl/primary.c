@@ -452,6 +452,7 @@ static void create_done(struct io *io)
 	struct node *n = img->node;
 
 	n->ios_busy--;
+	img->opens--;
 	done_common(n, g);
 	if (io->result) {
 		image_drop(n, img);
@@ -488,6 +489,7 @@ static void create_begin(struct node *n, struct guest_io *g)
 		guest_finish(n, g, -ENOMEM);
 		return;
 	}
+	g->image->opens++; /* nobody may collect it before it has its file */
 	g->epoch = n->cur.number;
 	n->cur.inflight++;
 	g->stage |= COUNTED;

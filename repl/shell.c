@@ -184,6 +184,9 @@ int shell_open(struct shell *sh, const struct options *o,
 
 void shell_quiesce(struct shell *sh)
 {
+	if (sh->net)
+		net_destroy(sh->net); /* runs the ring for a while: sockets end in order */
+	sh->net = NULL;
 	if (sh->ring_made)
 		ring_exit(&sh->ring);
 	sh->ring_made = false;
@@ -193,8 +196,6 @@ void shell_quiesce(struct shell *sh)
 void shell_close(struct shell *sh)
 {
 	shell_quiesce(sh);
-	if (sh->net)
-		net_destroy(sh->net);
 	if (sh->node)
 		node_destroy(sh->node);
 	store_close(sh->store);

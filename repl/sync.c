@@ -214,6 +214,8 @@ static bool op_start(struct node *n, struct sync_op *op)
 	for (struct image *img = n->images; img; img = img->next) {
 		if (!next_range(n, img, &off, &len) || sync_covers(n, img, off, len))
 			continue;
+		if (img->hash && len > DIRTY_BLOCK)
+			len = DIRTY_BLOCK; /* compared block by block */
 		op->image = img;
 		op->off = off;
 		op->len = len;

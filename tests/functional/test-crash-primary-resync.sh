@@ -10,7 +10,7 @@ random_file "$AS/disk.img" $((64 << 20))
 pair_up
 flush "$A"
 committed=$(sum "$B/disk.img")
-fio --name=load --filename="$A/disk.img" --rw=randwrite --bs=4k --size=64M --io_size=200M --ioengine=libaio --iodepth=16 \
+fio --name=load --filename="$A/disk.img" --rw=randwrite --bs=4k --size=16M --io_size=200M --ioengine=libaio --iodepth=16 \
 	--direct=1 --time_based --runtime=60 >"$T/fio.log" 2>&1 {TICK}>&- &
 wait_status "$A" '.uncommitted.writes > 1000'
 kill9 "$A"

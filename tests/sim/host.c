@@ -120,6 +120,8 @@ void host_poll(struct sim *s, struct host *h)
 	if (h->index == s->primary) {
 		if (current != h->current && h->current)
 			model_cut(s, h->current);
+		if (current > h->current + 1 && h->current) /* a session's first epoch, cut in the same batch */
+			model_cut(s, current - 1);
 		h->current = current;
 		return;
 	}

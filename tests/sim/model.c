@@ -65,7 +65,7 @@ void model_reset(struct sim *s)
 	for (unsigned i = 0; i < CUTS_MAX; i++)
 		cut_free(s, m->cuts[i]);
 	memset(m, 0, sizeof(*m));
-	m->op = op;
+	m->op = op & (TWIN_BIT - 1);
 	m->twin_op = twin_op;
 }
 
@@ -330,6 +330,8 @@ void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, 
 			if (v & 1)
 				v = m->zeroed[k];
 			m->acked[k] = v;
+			if (m->issued[k] < v)
+				m->issued[k] = v;
 			if (durable)
 				m->floor[k] = v;
 		}

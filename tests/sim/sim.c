@@ -165,8 +165,11 @@ static void run_seed(struct sim *s, uint64_t seed, uint64_t steps)
 	while (s->step < steps)
 		run_step(s);
 	world_heal(s);
-	while (s->phase != PHASE_DONE)
+	while (s->phase != PHASE_DONE) {
+		if (s->now - s->phase_since > 3 * HEAL_MS * 1000)
+			violation(s, "nothing is broken any more, but the copies do not become equal");
 		run_step(s);
+	}
 	world_clear(s);
 	s->fig.steps += s->step;
 	say(s, "seed %llu is done, digest %016llx", (unsigned long long)seed,

@@ -36,7 +36,7 @@
 #define CUTS_MAX 32        /* epochs remembered */
 #define NAME_LEN 16        /* a simulated image's name, with its NUL */
 #define CONNS_MAX 32
-#define FLUSHES_MAX 3u
+#define FLUSHES_MAX 4u /* the last one is heal.c's */
 #define TWIN_OPS 16384u    /* the twin's writes remembered */
 #define POOL_CLASSES 18    /* 64 bytes ... 8 MiB */
 #define NEVER UINT64_MAX
@@ -219,7 +219,8 @@ bool host_is_primary(struct host *h);
  */
 typedef uint64_t version_t;
 #define VERSION(op, zero) ((op) << 1 | (zero))
-#define TWIN_BIT (1ull << 62) /* operation numbers of the backup's own guest */
+#define TWIN_BIT (1ull << 60) /* operation numbers of the backup's own guest */
+#define PROMOTED_OP (1ull << 61) /* and of the primary's guest after a failover: above all others */
 
 struct attr {
 	uint64_t op;   /* since this operation */
@@ -359,6 +360,8 @@ enum phase {
 	PHASE_HEAL,     /* no more faults: progress is demanded */
 	PHASE_DONE,
 };
+
+#define HEAL_MS 60000ull /* from the healing to protection */
 
 void world_start(struct sim *s);
 void world_ready(struct sim *s, struct host *h);

@@ -99,7 +99,7 @@ static void primary_probed(struct sim *s, struct host *h, struct probe_image *im
 
 static void backup_probed(struct sim *s, struct host *h, struct probe_image *img, uint32_t count)
 {
-	if (h->committed)
+	if (h->committed && img)
 		model_check_epoch(s, img, count, h->committed, false);
 	guest_run(s, h, true);
 }
@@ -112,6 +112,7 @@ static void promoted_probed(struct sim *s, struct host *h, struct probe_image *i
 	s->phase = PHASE_PROMOTED;
 	s->phase_since = s->now;
 	s->fig.failovers++;
+	s->model.op |= PROMOTED_OP;
 	model_rebase(s, img, count, true);
 	guest_run(s, h, true);
 }
@@ -229,7 +230,7 @@ static void flush_done(struct command_req *r)
 
 void world_flush(struct sim *s, struct host *h, void (*then)(struct sim *s, int error))
 {
-	for (unsigned i = 0; i < FLUSHES_MAX; i++) {
+	for (unsigned i = then ? FLUSHES_MAX - 1 : 0; i < FLUSHES_MAX - !then; i++) {
 		struct flush *f = &s->flushes[i];
 
 		if (f->busy)
@@ -262,7 +263,7 @@ static void flush_tick(struct sim *s, struct event *e)
 	struct host *h = &s->hosts[s->primary];
 
 	(void)e;
-	event_add(s, rnd_delay(s, s->flush_us), -1, flush_tick);
+	event_add(s, rnd_delay(s, s->phase == PHASE_HEAL ? 50 * MS : s->flush_us), -1, flush_tick);
 	if (h->state != HOST_UP || s->phase == PHASE_DONE)
 		return;
 	host_begin(s, h);
