@@ -168,6 +168,9 @@ static void local_begin(struct node *n)
 		if (!i->touched_com)
 			continue;
 		i->touched_com = false;
+		if (i->sync_failed && !n->com_error)
+			n->com_error = i->sync_failed;
+		i->sync_failed = 0;
 		if (MUTANT("no-primary-fdatasync"))
 			continue;
 		n->com_syncs++;
@@ -325,6 +328,13 @@ void commit_pump(struct node *n)
 
 /* ---- what goes wrong ---- */
 
+/* Names and sizes that were in an epoch thrown away are in no set: the next session compares the tables. */
+static void refused_metas(struct node *n, uint64_t metas)
+{
+	if (metas && n->live >= 0)
+		link_drop(n, n->live, "the peer refused an epoch that changed names or sizes: the tables are compared anew");
+}
+
 /* The peer threw epoch N away (no room, or its disk failed): what it held must be sent again before a cut. */
 void commit_refused(struct node *n, uint64_t epoch, int error)
 {
@@ -342,15 +352,17 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 		}
 		reply_all(n, &n->flushing, error == ENOSPC ? -ENOSPC : -EIO,
 		          error == ENOSPC ? "the peer's journal cannot hold the epoch" : "the peer's disk refused the epoch");
+		refused_metas(n, n->com.metas);
 		return;
 	}
 	if (epoch != n->cur.number)
 		return;
 	for (struct image *i = n->images; i; i = i->next)
 		dirty_merge(&i->miss, &i->cur);
-	uint64_t inflight = n->cur.inflight;
+	uint64_t inflight = n->cur.inflight, metas = n->cur.metas;
 
 	n->cur = (struct pepoch){ .number = epoch + 1, .inflight = inflight };
+	refused_metas(n, metas);
 }
 
 void commit_unfit(struct node *n)

@@ -34,6 +34,7 @@
 #define ARENA_RESERVE (4u << 20)     /* for what is granted already, and for merges */
 #define EPOCH_AHEAD 1024u            /* numbers reserved in the state ahead of use */
 #define IMAGE_ID_MAX ((1ull << 62) - 1)
+#define BACKGROUND_SYNC (32u << 20)   /* bytes written to an image between background fdatasyncs */
 #define SENDQ_BYTES (24u << 20)       /* of guests' buffers that may wait for room in the link */
 #define SYNC_OPS 24u                 /* sync requests in flight */
 #define SYNC_CHUNK (256u * 1024)     /* bytes of each, at most */
@@ -73,6 +74,10 @@ struct image {
 	uint64_t sync_pos;      /* cursor, bytes */
 	uint64_t sync_total, sync_done;
 	struct io sync_io;      /* the commit's fdatasync */
+	uint64_t unsynced;      /* bytes written since the last background fdatasync began */
+	bool background;        /* it is under way */
+	int sync_failed, guest_sync_failed; /* it failed: the next commit, and the guest's next fsync, must say so */
+	struct io background_io;
 	/* backup */
 	bool next_visible;      /* the primary's view, with uncommitted frames */
 	char next_name[256];
@@ -159,6 +164,7 @@ struct pepoch {
 	uint64_t number, first_seq, last_seq, count, chain;
 	uint64_t inflight;      /* image writes of it not complete */
 	uint64_t bytes, writes;
+	uint64_t metas;         /* names and sizes among them */
 };
 
 enum sync_state { SYNC_IDLE, SYNC_RUNNING, SYNC_COMMIT };
@@ -350,7 +356,7 @@ void node_save(struct node *n, struct save *s, void (*done)(struct save *s, int 
 /* primary.c */
 void primary_guest(struct node *n, struct guest_io *g);
 bool primary_mirrors(const struct node *n);
-uint64_t primary_room(const struct node *n);
+bool primary_room(const struct node *n, uint64_t cost);
 void primary_send_data(struct node *n, struct image *img, uint64_t off, uint64_t len, const void *buf);
 void primary_send(struct node *n, struct frame *f, const void *payload, size_t len);
 void primary_link_up(struct node *n);

@@ -148,8 +148,11 @@ void epoch_apply(struct node *n, struct epoch *e)
 			img->direct = img->committing = false;
 			img->consistent = img->file = true;
 		}
-		if (ei->created)
+		if (ei->created) {
 			img->consistent = true;
+			/* A destage cut short by a crash may have left its file: it is ours all the same. */
+			img->direct = img->committing = img->foreign = false;
+		}
 		if (ei->renamed) {
 			memcpy(img->name, ei->name, sizeof(img->name));
 			img->visible = true;

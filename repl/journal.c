@@ -551,9 +551,10 @@ void journal_release(struct journal *j, uint64_t lsn)
 	}
 }
 
-void journal_pump(struct journal *j, uint64_t now_ms)
+void journal_pump(struct journal *j, uint64_t now_ms, bool quiet)
 {
-	create_ahead(j, now_ms);
+	if (!quiet || !count_slots(j, SEG_FREE))
+		create_ahead(j, now_ms);
 	sync_pump(j);
 	journal_reads_pump(j);
 }

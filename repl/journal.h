@@ -178,8 +178,9 @@ bool journal_may_grow(const struct journal *j);
 uint64_t journal_used(const struct journal *j); /* bytes of segments in use */
 /* Batches below lsn are not needed any more. */
 void journal_release(struct journal *j, uint64_t lsn);
-/* Keep segments ready ahead of need, finish syncs and reads; from node_batch_end(). */
-void journal_pump(struct journal *j, uint64_t now_ms);
+/* Keep segments ready ahead of need (quiet: not now, a commit has the disk), finish syncs and reads; from
+ * node_batch_end(). */
+void journal_pump(struct journal *j, uint64_t now_ms, bool quiet);
 bool journal_idle(const struct journal *j);
 
 /* ---- reading ---- */

@@ -194,7 +194,7 @@ static void images_collect(struct node *n)
 	n->collect = false;
 	for (struct image *i = n->images; i; i = next) {
 		next = i->next;
-		if (i->visible || i->next_visible || i->opens || i->claims.count || i->direct || i->foreign || i->touched_com ||
+		if (i->visible || i->next_visible || i->opens || i->claims.count || i->direct || i->foreign || i->touched_com || i->background ||
 		    n->com_syncs || n->reads || (n->have_journal && (epoch_references(n, i) || !destage_clean(n))))
 			continue;
 		if (n->role != NODE_BACKUP && !i->name[0] && !sync_covers(n, i, 0, UINT64_MAX / 2)) {
@@ -408,6 +408,7 @@ static int images_boot(struct node *n, const struct boot *boot)
 		img->mtime_ns = b->mtime_ns;
 		img->visible = img->consistent = img->file = img->touched = true;
 	}
+	n->dir_touched = true; /* names made by an earlier life that was killed may not be durable yet */
 	return 0;
 }
 
@@ -733,9 +734,9 @@ void node_batch_end(struct node *n)
 		destage_pump(n);
 		failover_drained_pump(n);
 		backup_pump(n);
-		journal_pump(&n->journal, n->now_ms);
+		journal_pump(&n->journal, n->now_ms, n->com_ep);
 		if (n->role == NODE_BACKUP || n->local_path)
-			journal_pump(&n->overlay, n->now_ms);
+			journal_pump(&n->overlay, n->now_ms, n->com_ep);
 		n->again = view_ready(n) || (n->twin_wait && n->role == NODE_PRIMARY && !n->local_path);
 	}
 	images_collect(n);

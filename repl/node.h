@@ -25,6 +25,7 @@ struct node_config {
 	uint32_t commit_ms;         /* 0: manual */
 	uint64_t journal_size, overlay_size; /* bytes */
 	uint32_t link_timeout_ms, flush_timeout_ms;
+	uint64_t send_buffer;       /* bytes: what tx_room() is when nothing waits */
 	uint32_t segment_size;      /* bytes; 0: chosen from journal_size. For the simulator */
 	const char *source;         /* for status */
 	const char *version;

@@ -28,15 +28,16 @@ static bool mirrored_ever(const struct node *n)
 	return node_established(n) || primary_mirrors(n);
 }
 
-/* Bytes of frame cost that may be sent now: the peer's credit and the send buffer. */
-uint64_t primary_room(const struct node *n)
+/*
+ * Whether frames of this cost may be sent now: by the peer's credit, and by the send buffer, which one that is larger
+ * than half of it may overrun once it is half empty (the shell keeps 1 MiB for that).
+ */
+bool primary_room(const struct node *n, uint64_t cost)
 {
-	if (!primary_mirrors(n) || n->credit <= n->spent + n->reserved)
-		return 0;
-	uint64_t credit = n->credit - n->spent - n->reserved;
-	uint64_t tx = n->env->ops->tx_room(n->env, n->live);
+	uint64_t half = n->config.send_buffer / 2;
 
-	return credit < tx ? credit : tx;
+	return primary_mirrors(n) && n->credit >= n->spent + n->reserved + cost &&
+	       n->env->ops->tx_room(n->env, n->live) >= (cost < half ? cost : half);
 }
 
 /* A numbered frame of the current epoch. */
@@ -84,6 +85,7 @@ void primary_meta(struct node *n, uint8_t type, struct image *img, uint64_t off,
 	if (!primary_mirrors(n))
 		return;
 	n->cur.writes++;
+	n->cur.metas += type != FRAME_ZERO; /* what is zeroed is marked */
 	primary_send(n, &f, name, name ? strlen(name) : 0);
 }
 
@@ -200,7 +202,7 @@ static uint64_t data_cost(uint64_t len)
 
 static bool room_for(struct node *n, uint64_t len)
 {
-	return !n->sendq && !n->held && !n->unfit && primary_room(n) >= data_cost(len);
+	return !n->sendq && !n->held && !n->unfit && primary_room(n, data_cost(len));
 }
 
 static void enqueue(struct node *n, struct guest_io *g)
@@ -256,6 +258,34 @@ static void write_end(struct node *n, struct guest_io *g, int error)
 		write_finish(n, g);
 }
 
+static void background_synced(struct io *io)
+{
+	struct image *img = io->owner;
+
+	img->node->ios_busy--;
+	img->background = false;
+	if (io->result) {
+		/* The kernel reports it once: the commit's own fdatasync must not pass for good after it. */
+		img->sync_failed = img->guest_sync_failed = io->result;
+		node_error(img->node, "fdatasync of image %s failed: %s; what it holds on disk is uncertain", img->name,
+		           strerror(-io->result));
+	}
+}
+
+/* So that the commit's fdatasync finds little to do, however much the epoch wrote. */
+static void background_sync(struct node *n, struct image *img, uint64_t len)
+{
+	img->unsynced += len;
+	if (img->unsynced < BACKGROUND_SYNC || img->background || !node_established(n))
+		return;
+	img->unsynced = 0;
+	img->background = true;
+	n->counters.image_fdatasyncs_total++;
+	img->background_io = (struct io){ .op = IO_SYNC, .kind = FILE_IMAGE, .file = img->id, .done = background_synced,
+		.owner = img };
+	submit(n, &img->background_io);
+}
+
 static void write_done(struct io *io)
 {
 	struct guest_io *g = io->owner;
@@ -265,6 +295,8 @@ static void write_done(struct io *io)
 	n->ios_busy--;
 	if (!io->result && g->off + g->len > img->size)
 		img->size = g->off + g->len;
+	if (!io->result)
+		background_sync(n, img, g->len);
 	done_common(n, g);
 	if (g->stage & QUEUED && !io->result) {
 		g->stage |= WRITTEN; /* the queue's pump goes on */
@@ -286,7 +318,7 @@ void primary_sendq_pump(struct node *n, bool release_all)
 		struct guest_io *g = n->sendq;
 		bool late = n->now_ms >= g->deadline_ms;
 
-		if (!release_all && !late && primary_room(n) < data_cost(g->len))
+		if (!release_all && !late && !primary_room(n, data_cost(g->len)))
 			return;
 		dequeue(n, g);
 		if (!release_all && !late && g->image->visible) {
@@ -337,8 +369,12 @@ static void range_done(struct io *io)
 	}
 	if (!io->result && live) {
 		if (g->op == GUEST_PUNCH || g->op == GUEST_ZERO) {
-			dirty_mark(&img->cur, from, to - from);
-			primary_meta(n, FRAME_ZERO, img, from, to - from, FRAME_F_KEEP, NULL);
+			bool room = primary_room(n, FRAME_DATA_MAX);
+
+			/* A storm of discards waits like data does; the sync sends the hole. */
+			dirty_mark(room ? &img->cur : &img->miss, from, to - from);
+			if (room)
+				primary_meta(n, FRAME_ZERO, img, from, to - from, FRAME_F_KEEP, NULL);
 		}
 		if (img->size != old) {
 			dirty_mark(&img->cur, from, to - from);
@@ -517,6 +553,11 @@ static void plain_begin(struct node *n, struct guest_io *g)
 	static const uint8_t ops[] = { [GUEST_READ] = IO_READ, [GUEST_SYNC] = IO_SYNC, [GUEST_EXTENT] = IO_EXTENT };
 	struct image *img = g->image;
 
+	if (g->op == GUEST_SYNC && img->guest_sync_failed) {
+		guest_finish(n, g, img->guest_sync_failed);
+		img->guest_sync_failed = 0;
+		return;
+	}
 	if (g->op != GUEST_SYNC) {
 		uint64_t left = g->off < img->size ? img->size - g->off : 0;
 
@@ -605,7 +646,7 @@ void primary_link_up(struct node *n)
 {
 	n->seq = n->credit = n->spent = n->reserved = 0;
 	n->cur.first_seq = n->cur.last_seq = n->cur.count = n->cur.chain = 0;
-	n->cur.bytes = n->cur.writes = 0;
+	n->cur.bytes = n->cur.writes = n->cur.metas = 0;
 }
 
 void primary_link_down(struct node *n)

@@ -150,6 +150,7 @@ int shell_open(struct shell *sh, const struct options *o,
 		.overlay_size = o->overlay_size,
 		.link_timeout_ms = o->link_timeout_ms,
 		.flush_timeout_ms = o->flush_timeout_ms,
+		.send_buffer = o->send_buffer,
 		.source = o->source,
 		.version = COLOFS_VERSION,
 	};

@@ -21,6 +21,11 @@ static uint64_t round_up(uint64_t n, uint64_t to)
 
 /* ---- one request ---- */
 
+static uint64_t op_cost(uint64_t len)
+{
+	return round_up(len, FRAME_DATA_MAX) / FRAME_DATA_MAX * (FRAME_DATA_MAX + 512);
+}
+
 static void op_free(struct sync_op *op)
 {
 	struct node *n = op->node;
@@ -145,6 +150,16 @@ static void op_go(struct sync_op *op)
 	}
 	if (op->len > img->size - op->off)
 		op->len = img->size - op->off;
+	/* Credit is taken with the claim, not before: a request that waits for a claim must not keep the claim's holder
+	 * from sending. */
+	op->cost = op_cost(op->len);
+	if (!primary_room(n, op->cost)) {
+		dirty_mark(&img->miss, op->off, op->len);
+		op->cost = 0;
+		op_end(op);
+		return;
+	}
+	n->reserved += op->cost;
 	if (!op->again) /* from here on whoever writes there sends it himself */
 		dirty_clear(&img->miss, op->off, round_up(op->len, DIRTY_BLOCK), img->size);
 	op->io = (struct io){ .op = IO_EXTENT, .kind = FILE_IMAGE, .file = img->id, .off = op->off, .len = op->len,
@@ -214,13 +229,11 @@ static bool op_start(struct node *n, struct sync_op *op)
 	for (struct image *img = n->images; img; img = img->next) {
 		if (!next_range(n, img, &off, &len) || sync_covers(n, img, off, len))
 			continue;
-		if (img->hash && len > DIRTY_BLOCK)
-			len = DIRTY_BLOCK; /* compared block by block */
+		if (len > DIRTY_BLOCK && (img->hash || !primary_room(n, op_cost(len))))
+			len = DIRTY_BLOCK; /* hashes compare block by block */
 		op->image = img;
 		op->off = off;
 		op->len = len;
-		op->cost = (len / FRAME_DATA_MAX + 1) * (FRAME_DATA_MAX + 512);
-		n->reserved += op->cost;
 		img->sync_pos = off + len;
 		op->busy = true;
 		n->sync_busy++;
@@ -299,7 +312,7 @@ void sync_pump(struct node *n)
 
 		if (op->busy)
 			continue;
-		if (n->sendq || primary_room(n) < 2 * SYNC_CHUNK || !op_start(n, op))
+		if (n->sendq || !primary_room(n, op_cost(DIRTY_BLOCK)) || !op_start(n, op))
 			break;
 	}
 	if (n->sync_state == SYNC_RUNNING && !n->held && sync_done(n)) {

@@ -47,7 +47,7 @@ static bool sector_fits(const struct cut *c, const struct cut_image *ci, uint64_
 	for (uint32_t i = 0; i < c->pending_count; i++) {
 		const struct pending_op *p = &c->pending[i];
 
-		if (!covers(p, ci->id, index))
+		if (!covers(p, ci->id, index) || p->op < base >> 1) /* answered late, overwritten since */
 			continue;
 		which[i] = true;
 		if (v & 1 ? p->zero : !p->zero && p->op == v >> 1) {

@@ -209,7 +209,7 @@ void host_start(struct sim *s, struct host *h)
 		.role = h->role, .can_dial = h->index == 0, .can_accept = h->index == 1,
 		.commit_ms = s->commit_ms, .journal_size = s->journal_size, .overlay_size = s->journal_size,
 		.link_timeout_ms = (uint32_t)s->link_timeout_ms,
-		.flush_timeout_ms = (uint32_t)s->flush_timeout_ms,
+		.flush_timeout_ms = (uint32_t)s->flush_timeout_ms, .send_buffer = s->send_limit,
 		.segment_size = (uint32_t)s->segment_size, .source = "/sim", .version = "sim",
 	};
 	struct boot boot;

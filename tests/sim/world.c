@@ -65,7 +65,7 @@ static void crash(struct sim *s, struct event *e)
 		return;
 	h->power_lost = !one_in(s, 4);
 	host_crash(s, h, h->power_lost);
-	world_restart_later(s, h, one_in(s, 2) ? rnd_below(s, 3 * MS) : rnd_below(s, 2 * s->link_timeout_ms * MS));
+	world_restart_later(s, h, !one_in(s, 8) ? rnd_below(s, 5 * MS) : rnd_below(s, 2 * s->link_timeout_ms * MS));
 }
 
 void world_crash_later(struct sim *s, struct host *h, uint64_t delay)
@@ -414,15 +414,15 @@ void world_start(struct sim *s)
 	s->phase = PHASE_RUN;
 	s->primary = 0;
 	s->backup_exists = s->partitioned = false;
-	s->link_timeout_ms = 200 + rnd_below(s, 1500);
+	s->link_timeout_ms = 100 + rnd_below(s, 900);
 	s->flush_timeout_ms = 500 + rnd_below(s, 4000);
 	s->wire_us = one_in(s, 3) ? 2000 : 50 + rnd_below(s, 400);
 	s->send_limit = 768u * 1024 << rnd_below(s, 3);
 	s->commit_ms = one_in(s, 4) ? 10 + (uint32_t)rnd_below(s, 200) : 0;
 	s->journal_size = (4ull + 4 * rnd_below(s, 4)) << 20;
 	s->segment_size = 1u << 20;
-	s->crash_bias = 2000u << rnd_below(s, 5);
-	s->chaos_us = (50ull << rnd_below(s, 5)) * MS;
+	s->crash_bias = 500u << rnd_below(s, 6);
+	s->chaos_us = (10ull << rnd_below(s, 6)) * MS;
 	s->flush_us = (1ull << rnd_below(s, 6)) * MS;
 	for (int i = 0; i < HOSTS; i++) {
 		struct host *h = &s->hosts[i];
@@ -434,7 +434,7 @@ void world_start(struct sim *s)
 		h->deadline = NEVER;
 		h->crash_soon = h->power_lost = false;
 		disk_format(s, &h->disk);
-		world_restart_later(s, h, i ? rnd_below(s, 100 * MS) : 0);
+		world_restart_later(s, h, i ? rnd_below(s, 40 * MS) : 0);
 	}
 	event_add(s, s->chaos_us, -1, chaos_tick);
 	event_add(s, s->flush_us, -1, flush_tick);
