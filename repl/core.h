@@ -34,6 +34,7 @@
 #define ARENA_RESERVE (4u << 20)     /* for what is granted already, and for merges */
 #define EPOCH_AHEAD 1024u            /* numbers reserved in the state ahead of use */
 #define IMAGE_ID_MAX ((1ull << 62) - 1)
+#define CATCH_UP_END (8u << 20)       /* bytes missing below which writes are mirrored again */
 #define BACKGROUND_SYNC (32u << 20)   /* bytes written to an image between background fdatasyncs */
 #define SENDQ_BYTES (24u << 20)       /* of guests' buffers that may wait for room in the link */
 #define SYNC_OPS 24u                 /* sync requests in flight */
@@ -281,6 +282,7 @@ struct node {
 	uint64_t last_cut_ms;
 	bool written_since_cut;
 	uint8_t sync_state;
+	bool catching_up;       /* a write waited link-timeout: the following are marked at once, until little is left */
 	bool unfit_told;
 	bool unfit;             /* what the peer lacks does not fit its journal: nothing is sent, all is marked */
 	struct sync_op sync_ops[SYNC_OPS];
@@ -385,6 +387,7 @@ void sync_stop(struct node *n);
 void sync_hash_reply(struct node *n, uint64_t seq, bool equal);
 bool sync_covers(const struct node *n, const struct image *img, uint64_t off, uint64_t len);
 bool sync_fits(const struct node *n);
+uint64_t sync_missing(const struct node *n);
 
 /* pair.c */
 enum verdict { PAIR_REFUSE, PAIR_DELTA, PAIR_FULL, PAIR_FIRST };

@@ -145,7 +145,7 @@ void epoch_apply(struct node *n, struct epoch *e)
 		if (ei->sized)
 			img->size = ei->size;
 		if (ei->adopted) {
-			img->direct = img->committing = false;
+			img->direct = img->committing = img->foreign = false;
 			img->consistent = img->file = true;
 		}
 		if (ei->created) {

@@ -157,6 +157,15 @@ static bool still_missing(const struct guest_io *g)
 	       dirty_next(&g->image->miss, g->off, g->image->size, 1, &off, &len) && off < g->off + g->len;
 }
 
+/* Congestion: a write was held for link-timeout. The following ones are not, they are sent later from the image. */
+static void catch_up(struct node *n)
+{
+	if (!n->catching_up)
+		node_error(n, "the peer or the link did not take a write within %u ms: writes are sent later from the image",
+		           n->config.link_timeout_ms);
+	n->catching_up = true;
+}
+
 /* Answer those whose range the sync has sent, and those that waited link-timeout; in order. */
 void primary_held_pump(struct node *n, bool release_all)
 {
@@ -164,11 +173,10 @@ void primary_held_pump(struct node *n, bool release_all)
 		struct guest_io *g = n->held;
 		bool late = n->now_ms >= g->deadline_ms;
 
-		if (!release_all && !late && (still_missing(g) || sync_covers(n, g->image, g->off, g->len)))
+		if (!release_all && !late && !n->catching_up && (still_missing(g) || sync_covers(n, g->image, g->off, g->len)))
 			return;
 		if (late && !release_all)
-			node_log(n, LOG_LVL_DEBUG, "a guest write waited %u ms for the link; it is sent later",
-			         n->config.link_timeout_ms);
+			catch_up(n);
 		n->held = g->next;
 		if (!n->held)
 			n->held_tail = &n->held;
@@ -202,7 +210,7 @@ static uint64_t data_cost(uint64_t len)
 
 static bool room_for(struct node *n, uint64_t len)
 {
-	return !n->sendq && !n->held && !n->unfit && primary_room(n, data_cost(len));
+	return !n->sendq && !n->held && !n->unfit && !n->catching_up && primary_room(n, data_cost(len));
 }
 
 static void enqueue(struct node *n, struct guest_io *g)
@@ -247,7 +255,7 @@ static void write_end(struct node *n, struct guest_io *g, int error)
 		dirty_mark(&img->miss, g->off, g->len);
 	} else if (!(g->stage & SENT) && img->visible && mirrored_ever(n)) {
 		dirty_mark(&img->miss, g->off, g->len);
-		hold_it = primary_mirrors(n) && !n->unfit && !(g->deadline_ms && n->now_ms >= g->deadline_ms);
+		hold_it = primary_mirrors(n) && !n->unfit && !n->catching_up;
 	}
 	range_release(&img->claims, &g->claim);
 	if (error)
@@ -318,10 +326,12 @@ void primary_sendq_pump(struct node *n, bool release_all)
 		struct guest_io *g = n->sendq;
 		bool late = n->now_ms >= g->deadline_ms;
 
-		if (!release_all && !late && !primary_room(n, data_cost(g->len)))
+		if (!release_all && !late && !n->catching_up && !primary_room(n, data_cost(g->len)))
 			return;
 		dequeue(n, g);
-		if (!release_all && !late && g->image->visible) {
+		if (late && !release_all)
+			catch_up(n);
+		if (!release_all && !late && g->image->visible && primary_room(n, data_cost(g->len))) {
 			primary_send_data(n, g->image, g->off, g->len, g->buf);
 			g->stage |= SENT;
 		}
@@ -339,7 +349,7 @@ static void write_begin(struct node *n, struct guest_io *g)
 		if (room_for(n, g->len)) {
 			primary_send_data(n, img, g->off, g->len, g->buf);
 			g->stage |= SENT;
-		} else if (!n->held && !n->unfit && n->sendq_bytes + g->len <= SENDQ_BYTES) {
+		} else if (!n->held && !n->unfit && !n->catching_up && n->sendq_bytes + g->len <= SENDQ_BYTES) {
 			enqueue(n, g);
 		}
 	}

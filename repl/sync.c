@@ -292,12 +292,25 @@ static void unfit(struct node *n)
 	commit_unfit(n);
 }
 
+/* Bytes that must be sent before a cut. */
+uint64_t sync_missing(const struct node *n)
+{
+	uint64_t bytes = 0;
+
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i->visible)
+			bytes += dirty_bytes(&i->miss, i->size);
+	return bytes;
+}
+
 void sync_pump(struct node *n)
 {
 	if (!primary_mirrors(n))
 		return;
 	primary_sendq_pump(n, false);
 	primary_held_pump(n, false);
+	if (n->catching_up && primary_room(n, IO_MAX_LEN) && sync_missing(n) < CATCH_UP_END)
+		n->catching_up = false;
 	bool any = n->sync_state == SYNC_RUNNING || primary_missing(n);
 
 	if (!any || !buffers_ready(n))

@@ -308,10 +308,10 @@ static void floor_attr(struct sim *s, struct model_image *m, const struct probe_
 		low = a->size < low ? a->size : low;
 		high = a->size > high ? a->size : high;
 	}
-	if (!exists_fits)
+	if (!exists_fits && !m->forgot)
 		violation(s, "after the primary's crash image %s %s", model_attr(m)->name,
 		          p ? "is there again" : "is gone");
-	if (p && (!name_fits || p->size < low || p->size > high))
+	if (p && !m->forgot && (!name_fits || p->size < low || p->size > high))
 		violation(s, "after the primary's crash image %s (was %s) has size %llu, not %llu ... %llu",
 		          p->name, m->attrs[0].name, (unsigned long long)p->size, (unsigned long long)low,
 		          (unsigned long long)high);

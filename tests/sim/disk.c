@@ -266,9 +266,10 @@ static void dio_done(struct sim *s, struct event *e)
 	else
 		io->result = carry_out(s, &q->host->disk, q);
 	if (s->verbose > 1)
-		say(s, "host %d disk: %s %s %llu at %llu+%llu: %d", q->host->index, op_names[q->op],
+		say(s, "host %d disk: %s %s %llu at %llu+%llu %s: %d", q->host->index, op_names[q->op],
 		    q->kind == FILE_IMAGE ? "image" : q->kind == FILE_JOURNAL ? "journal" : "overlay",
-		    (unsigned long long)q->file, (unsigned long long)io->off, (unsigned long long)io->len, io->result);
+		    (unsigned long long)q->file, (unsigned long long)io->off, (unsigned long long)io->len,
+		    (q->op == IO_CREATE || q->op == IO_RENAME) && io->name ? io->name : "", io->result);
 	dio_free(s, q);
 	io->done(io);
 }
@@ -340,6 +341,7 @@ void disk_submit(struct sim *s, struct host *h, struct io *io)
 	q->kind = io->kind;
 	q->file = io->file;
 	q->sync_seq = d->seq;
+	q->change.len = io->len;
 	if (is_change(io->op))
 		make_change(s, h, q);
 	q->next = d->inflight;
@@ -376,7 +378,7 @@ int disk_read_now(struct sim *s, struct disk *d, enum file_kind kind, uint64_t f
 
 /* ---- what a crash leaves ---- */
 
-/* Requests in flight: writes and states may have happened; a segment may half exist. */
+/* Requests in flight: writes and the like may have happened; a segment may exist. */
 static void crash_inflight(struct sim *s, struct disk *d, bool power)
 {
 	struct dio *q;
@@ -391,8 +393,9 @@ static void crash_inflight(struct sim *s, struct disk *d, bool power)
 			file_sync(s, f, q->sync_seq);
 		} else if (q->op == IO_CREATE && q->kind != FILE_IMAGE && (!f || !f->now) && one_in(s, 2)) {
 			f = f ? f : file_new(s, d, q->kind, q->file);
-			f->now = f->durable = true;
-			f->size = f->durable_size = 0;
+			f->now = f->durable = true; /* whole or not at all: the shell renames it into place */
+			file_fit(f, q->change.len);
+			f->size = f->durable_size = q->change.len;
 		} else if (q->op == IO_REMOVE && f && one_in(s, 2)) {
 			f->now = false;
 		}

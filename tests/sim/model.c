@@ -122,6 +122,7 @@ struct attr *model_attr_push(struct sim *s, struct model_image *m, uint64_t op)
 	if (m->attr_count == ATTRS_MAX) { /* forget a middle one: the oldest is the floor */
 		memmove(&m->attrs[1], &m->attrs[2], (ATTRS_MAX - 2) * sizeof(last));
 		m->attr_count--;
+		m->forgot = true;
 	}
 	last.op = op;
 	last.acked = false;
@@ -228,6 +229,7 @@ static void floor_attrs(struct model_image *m, uint64_t op)
 			keep = i;
 	memmove(&m->attrs[0], &m->attrs[keep], (m->attr_count - keep) * sizeof(m->attrs[0]));
 	m->attr_count -= keep;
+	m->forgot &= !keep;
 	if (m->attr_count == 1 && !m->attrs[0].exists)
 		m->used = false;
 }

@@ -235,6 +235,7 @@ struct model_image {
 	uint64_t id;
 	struct attr attrs[ATTRS_MAX]; /* oldest first; [0] is certainly durable or older */
 	uint32_t attr_count;
+	bool forgot;                  /* there were more */
 	version_t acked[MODEL_SECTORS];
 	version_t issued[MODEL_SECTORS];   /* newest operation submitted */
 	version_t zeroed[MODEL_SECTORS];   /* newest submitted that zeroes */

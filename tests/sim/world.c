@@ -63,8 +63,10 @@ static void crash(struct sim *s, struct event *e)
 	h->crash_soon = false;
 	if (!h->node || !world_faulty(s))
 		return;
-	h->power_lost = !one_in(s, 4);
-	host_crash(s, h, h->power_lost);
+	bool power = !one_in(s, 4);
+
+	h->power_lost |= power;
+	host_crash(s, h, power);
 	world_restart_later(s, h, !one_in(s, 8) ? rnd_below(s, 5 * MS) : rnd_below(s, 2 * s->link_timeout_ms * MS));
 }
 
@@ -101,6 +103,7 @@ static void backup_probed(struct sim *s, struct host *h, struct probe_image *img
 {
 	if (h->committed && img)
 		model_check_epoch(s, img, count, h->committed, false);
+	h->power_lost = false;
 	guest_run(s, h, true);
 }
 
@@ -114,6 +117,7 @@ static void promoted_probed(struct sim *s, struct host *h, struct probe_image *i
 	s->fig.failovers++;
 	s->model.op |= PROMOTED_OP;
 	model_rebase(s, img, count, true);
+	h->power_lost = false;
 	guest_run(s, h, true);
 }
 
@@ -183,7 +187,7 @@ static void stop_overdue(struct sim *s, struct event *e)
 
 static void stop_in_order(struct sim *s, struct host *h)
 {
-	if (h->state != HOST_UP || s->phase != PHASE_RUN)
+	if (h->state != HOST_UP || s->phase != PHASE_RUN || guest_probing(s, h))
 		return;
 	guest_run(s, h, false);
 	host_begin(s, h);
