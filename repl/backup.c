@@ -258,7 +258,8 @@ static int put_commit(struct node *n, struct epoch *e)
 	return 0;
 }
 
-/* First sync's end: one record for each image whose file is whole now. */
+/* First sync's end: one record for each image whose file is whole at this cut. Appended at the cut, before any record of
+ * the next epoch: recovery takes sizes and names in the order of the log. */
 static int put_adopted(struct node *n, struct epoch *e)
 {
 	for (struct image *i = n->images; i; i = i->next) {
@@ -289,21 +290,36 @@ static int put_adopted(struct node *n, struct epoch *e)
 	return 0;
 }
 
+static void commit_failed(struct node *n, int err)
+{
+	struct epoch *e = n->com_ep;
+
+	refuse_epoch(n, e->number, err == -EAGAIN ? ENOSPC : EIO);
+	epoch_free(e);
+	n->com_ep = NULL;
+	n->tail_wanted = true;
+	for (struct image *i = n->images; i; i = i->next)
+		i->committing = false;
+}
+
+/* The cut: names and sizes of images in their first sync are noted. False: the commit failed. */
+bool backup_commit_adopt(struct node *n)
+{
+	int err = put_adopted(n, n->com_ep);
+
+	if (err)
+		commit_failed(n, err);
+	return !err;
+}
+
 /* The files of images in their first sync are durable: append the commit record, make the journal durable. */
 void backup_commit_append(struct node *n)
 {
 	struct epoch *e = n->com_ep;
-	int err = put_adopted(n, e);
+	int err = put_commit(n, e);
 
-	if (!err)
-		err = put_commit(n, e);
 	if (err) {
-		refuse_epoch(n, e->number, err == -EAGAIN ? ENOSPC : EIO);
-		epoch_free(e);
-		n->com_ep = NULL;
-		n->tail_wanted = true;
-		for (struct image *i = n->images; i; i = i->next)
-			i->committing = false;
+		commit_failed(n, err);
 		return;
 	}
 	n->com_sync.owner = n;
@@ -435,7 +451,10 @@ static void grant(struct node *n)
 	arena = arena > ARENA_RESERVE ? (arena - ARENA_RESERVE) / 128 * 7680 : 0;
 	room = min64(room, arena);
 	room = min64(room, n->direct_bytes < DIRECT_BYTES ? DIRECT_BYTES - n->direct_bytes : 0);
-	uint64_t total = n->received + room, left = n->granted - n->received;
+	uint64_t total = n->received + room, left;
+
+	/* Frames without data need no credit, and may overrun it. */
+	left = n->granted > n->received ? n->granted - n->received : 0;
 
 	if (total > n->granted && (total - n->granted >= (1u << 19) || left < (1u << 19))) {
 		struct frame f = { .type = FRAME_CREDIT, .off = total };

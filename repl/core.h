@@ -410,6 +410,7 @@ int backup_frame(struct node *n, struct plink *l);   /* the whole frame is there
 void backup_session(struct node *n, struct plink *l);
 void backup_link_down(struct node *n);
 void backup_pump(struct node *n);
+bool backup_commit_adopt(struct node *n);
 void backup_commit_append(struct node *n);
 
 /* epoch.c */

@@ -253,6 +253,8 @@ void direct_commit(struct node *n)
 			i->commit_size = i->next_size;
 			memcpy(i->commit_name, i->next_name, sizeof(i->commit_name));
 		}
+		if (!backup_commit_adopt(n))
+			return;
 	}
 	for (struct image *i = n->images; i; i = i->next) {
 		if (!i->committing)
