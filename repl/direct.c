@@ -114,6 +114,9 @@ int direct_begin(struct node *n, struct plink *l)
 
 	if (!name_valid((char *)l->payload, f->payload_len) || (img && img->consistent))
 		return -EPROTO;
+	/* An image whose unlinking a crash of the primary took back: its old epochs must be out of the journal first. */
+	if (img && epoch_references(n, img))
+		return -EBUSY;
 	if (!img)
 		img = image_add(n, f->image);
 	if (!img)

@@ -223,6 +223,12 @@ static int table(struct node *n, const struct boot *boot)
 			node_error(n, "image %s is gone from SOURCE; it is inconsistent until the primary sends it again",
 			           im->name);
 	}
+	return 0;
+}
+
+/* After the walk: what is left over. */
+static int leftovers(struct node *n, const struct boot *boot)
+{
 	/* Files of a first sync that was cut: compared, not sent anew, when the primary comes back. */
 	for (size_t i = 0; i < boot->image_count; i++) {
 		const struct boot_image *b = &boot->images[i];
@@ -303,7 +309,7 @@ static int open_logs(struct node *n, const struct boot *boot)
 	return destage_init(n);
 }
 
-static int walk(struct node *n, char *err, size_t err_size)
+static int walk(struct node *n, const struct boot *boot, char *err, size_t err_size)
 {
 	struct restore r = { .n = n, .err = err, .err_size = err_size };
 	struct journal_tail tail = { n->st.tail_lsn, n->st.tail_sum, n->st.tail_slot, n->st.tail_off, 0 };
@@ -312,6 +318,8 @@ static int walk(struct node *n, char *err, size_t err_size)
 	if (!error)
 		error = restore_overlay(&r);
 	drop_pending(&r);
+	if (!error)
+		error = leftovers(n, boot);
 	if (error)
 		return error;
 	n->st.incarnation++;
@@ -355,5 +363,5 @@ int restore_journal(struct node *n, const struct boot *boot, char *err, size_t e
 		           "again; was journal= changed?");
 		inconsistent(n);
 	}
-	return walk(n, err, err_size);
+	return walk(n, boot, err, err_size);
 }
