@@ -2,13 +2,17 @@
 /*
  * The core's own structures, shared by its files; nobody else includes this.
  *
- *   node.c      life cycle, images, guests' dispatch      state_save.c  the state file, saved
- *   primary.c   a primary's data path                     commit.c      its epochs and flushes
- *   sync.c      sending what the peer lacks               pair.c        who may pair with whom
- *   link.c      links, handshake, heartbeats              backup.c      the peer's frames
+ *   node.c      start, guests' dispatch, pumps            image.c       the table of images
+ *   stop.c      stopping in order                         state_save.c  the state file, saved
+ *   primary.c   a primary's data path                     names.c       its creates, unlinks, renames
+ *   commit.c    its epochs and flushes                    sync.c        sending what the peer lacks
+ *   link.c      links, frames, heartbeats                 handshake.c   from a transport to a session
+ *   pair.c      who may pair with whom                    backup.c      the peer's frames
+ *   direct.c    images in their first sync                epoch.c       what became of images in one epoch
  *   view.c      what a backup's guest reads               twin.c        what it writes
- *   destage.c   from the journal to the images            failover.c    promotion
- *   restore.c   the journal's recovery                    report.c      status
+ *   destage.c   from the journal to the images            merge.c       of seals, meanwhile
+ *   failover.c  promotion                                 restore.c     the journal's recovery
+ *   report.c    status
  *
  * All of it runs on the event loop's thread.
  */
@@ -335,7 +339,7 @@ struct node {
 	struct save failover_save;
 };
 
-/* node.c */
+/* node.c, image.c, stop.c */
 void node_log(struct node *n, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void node_error(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* last_error, logged */
 void node_fail(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));  /* mode failed */
@@ -346,6 +350,8 @@ void command_reply(struct node *n, struct command_req *r, int error, const char 
 struct image *image_add(struct node *n, uint64_t id);
 void image_drop(struct node *n, struct image *img);
 void image_remove_foreign(struct node *n);
+void images_collect(struct node *n);
+void stop_pump(struct node *n);
 void submit(struct node *n, struct io *io);
 uint64_t random64(struct node *n);
 bool node_established(const struct node *n);
@@ -369,6 +375,15 @@ void primary_meta(struct node *n, uint8_t type, struct image *img, uint64_t off,
                   const char *name);
 bool primary_missing(const struct node *n);
 void primary_raise(struct node *n);
+
+/* What became of a write: bits of guest_io.stage. */
+enum { SENT = 1, HELD = 2, COUNTED = 4, QUEUED = 8, WRITTEN = 16 };
+void primary_counted(struct node *n, struct guest_io *g); /* its image write ended: the epoch's count */
+void primary_finish(struct node *n, struct guest_io *g);  /* the answer, once going alone is recorded */
+
+/* names.c */
+void primary_names(struct node *n, struct guest_io *g);
+void primary_create(struct node *n, struct guest_io *g);
 
 /* commit.c */
 void commit_flush(struct node *n, struct command_req *r);
@@ -403,6 +418,13 @@ void link_refuse(struct node *n, int link, unsigned refusal);
 void links_close(struct node *n, unsigned refusal);
 void link_connect(struct node *n, struct command_req *r);
 void link_disconnect(struct node *n, struct command_req *r);
+
+void link_start_asked(struct node *n);
+
+/* handshake.c: each takes one frame; <0: drop the link */
+int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload);
+int handshake_welcome(struct node *n, struct plink *l, const uint8_t *payload);
+int handshake_ready(struct node *n, struct plink *l);
 
 /* backup.c */
 int backup_payload(struct node *n, struct plink *l); /* where the payload of l->frame goes */
@@ -457,7 +479,11 @@ bool destage_clean(const struct node *n);
 bool destage_busy(const struct node *n);
 void destage_free(struct node *n);
 bool destage_eager(const struct node *n);
-bool destage_merging(const struct node *n);
+
+/* merge.c */
+bool merge_busy(const struct node *n);   /* a merge has begun */
+bool merge_wanted(const struct node *n);
+void merge_some(struct node *n);
 
 /* failover.c */
 void failover_command(struct node *n, struct command_req *r);

@@ -11,8 +11,6 @@
 
 #include "core.h"
 
-#define MERGE_SLICE 1000u /* extents, about 1 ms */
-#define SEALS_LOOSE 2u    /* unmerged ones beside the pass */
 #define OP_BYTES 65536u
 
 enum step {
@@ -76,26 +74,6 @@ bool destage_clean(const struct node *n)
 	return !n->have_journal || (!n->seals && !n->local && n->destage->step == D_IDLE);
 }
 
-static bool merge_under_way(const struct node *n)
-{
-	for (const struct epoch *e = n->seals; e; e = e->older)
-		if (e->merge_at)
-			return true;
-	return false;
-}
-
-bool destage_merging(const struct node *n)
-{
-	uint32_t loose = 0;
-
-	if (merge_under_way(n))
-		return true;
-
-	for (const struct epoch *e = n->seals; e; e = e->older)
-		loose += e != n->pass;
-	return loose > SEALS_LOOSE;
-}
-
 /* ENOSPC and EDQUOT pause the pass; anything else is an internal error: mode failed. True: paused. */
 static bool trouble(struct node *n, int error, const char *what)
 {
@@ -108,81 +86,6 @@ static bool trouble(struct node *n, int error, const char *what)
 	}
 	node_fail(n, "destaging: %s: %s", what, strerror(-error));
 	return false;
-}
-
-/* ---- merging seals ---- */
-
-static void merge_attributes(struct epimg *to, const struct epimg *from)
-{
-	if (from->sized) {
-		to->sized = true;
-		to->size = from->size;
-	}
-	if (from->renamed) {
-		to->renamed = true;
-		memcpy(to->name, from->name, sizeof(to->name));
-	}
-	to->created |= from->created;
-	to->adopted |= from->adopted;
-	to->unlinked |= from->unlinked;
-}
-
-static void merge_end(struct node *n, struct epoch *to, struct epoch *from)
-{
-	for (struct epimg *ei = from->images; ei; ei = ei->next) {
-		struct epimg *dst = epoch_image(n, to, ei->image);
-
-		if (dst)
-			merge_attributes(dst, ei);
-	}
-	to->number = from->number;
-	to->generation = from->generation;
-	to->wall_ms = from->wall_ms;
-	to->version = from->version;
-	if (from->end.lsn) { /* a taken overlay has no place in the journal */
-		to->last_lsn = from->last_lsn;
-		to->end = from->end;
-	}
-	if (from->first.lsn && !to->first.lsn)
-		to->first = from->first;
-	to->has_overlay |= from->has_overlay;
-	memcpy(to->name, from->name, sizeof(to->name));
-	for (struct epoch **p = &n->seals; *p; p = &(*p)->older)
-		if (*p == from) {
-			*p = to;
-			break;
-		}
-	epoch_free(from);
-}
-
-/* One slice of merging the second-oldest loose seal into the oldest. Reads look into the newer one first, so a half-merged
- * older one is never seen. */
-static void merge_some(struct node *n)
-{
-	struct epoch *to = NULL, *from = NULL;
-
-	for (struct epoch *e = n->seals; e; e = e->older)
-		if (e != n->pass) {
-			from = to;
-			to = e;
-		}
-	if (!from)
-		return;
-	if (!from->merge_at)
-		from->merge_at = from->images;
-	struct epimg *ei = from->merge_at;
-	struct epimg *dst = ei ? epoch_image(n, to, ei->image) : NULL;
-
-	if (ei && !dst)
-		return;
-	int done = ei ? map_merge_some(&dst->map, &ei->map, &from->merge_cursor, MERGE_SLICE) : 1;
-
-	if (done < 0 || !done)
-		return;
-	from->merge_cursor = 0;
-	from->merge_at = ei ? ei->next : NULL;
-	if (!from->merge_at)
-		merge_end(n, to, from);
 }
 
 /* ---- the tail ---- */
@@ -550,7 +453,7 @@ static void idle_step(struct node *n)
 {
 	struct destage *d = n->destage;
 
-	if (n->com_ep || merge_under_way(n))
+	if (n->com_ep || merge_busy(n))
 		return; /* a half-merged seal must not be taken: older reads may not see what is newer in it */
 	if (n->seals) {
 		n->pass = n->seals;
@@ -587,7 +490,7 @@ void destage_pump(struct node *n)
 
 	if (!n->have_journal || n->failed || !n->ready)
 		return;
-	if (destage_merging(n))
+	if (merge_wanted(n))
 		merge_some(n);
 	if (d->retry && n->now_ms < d->retry_ms)
 		return;
@@ -636,7 +539,7 @@ bool destage_eager(const struct node *n)
 		return false;
 	uint8_t step = n->destage->step;
 
-	if (destage_merging(n))
+	if (merge_wanted(n))
 		return true;
 	if (n->destage->busy || n->destage->retry || n->destage->op_count || n->destage->syncs)
 		return false;

@@ -58,7 +58,7 @@ static void schedule_dial(struct node *n)
 }
 
 /* An established primary may serve once it has asked its peer, or could not. */
-static void start_asked(struct node *n)
+void link_start_asked(struct node *n)
 {
 	if (!n->start_wait)
 		return;
@@ -92,7 +92,7 @@ static void forget(struct node *n, int link, const char *why)
 			backup_link_down(n);
 		}
 	}
-	start_asked(n);
+	link_start_asked(n);
 }
 
 void link_drop(struct node *n, int link, const char *why)
@@ -157,222 +157,6 @@ void node_link_opened(struct node *n, int link, bool dialled, const char *peer, 
 	free(buf);
 	if (len <= 0)
 		link_drop(n, link, "out of memory");
-}
-
-/* With peer= and listen= on both, two links may meet: the one opened by the lower node id stays. A newcomer on the
- * same side replaces the old one, which is dead without our knowing. */
-static bool newcomer_stays(const struct node *n, const struct plink *l, const struct plink *old)
-{
-	bool lower_is_me = memcmp(n->id, l->hello.node, 16) < 0;
-
-	if (l->dialled == old->dialled)
-		return true;
-	return l->dialled == lower_is_me;
-}
-
-static struct node *link_node(struct plink *l)
-{
-	return (struct node *)((char *)(l - l->index) - offsetof(struct node, links));
-}
-
-static void welcome_saved(struct save *s, int error)
-{
-	struct plink *l = s->owner;
-	struct node *n = link_node(l);
-	uint8_t buf[4096];
-	struct frame f = { .type = FRAME_WELCOME, .session = l->session };
-
-	if (l->state != PL_WELCOME || l->save_session != l->session)
-		return; /* the link is gone meanwhile */
-	if (error) {
-		link_refuse(n, l->index, REFUSE_INTERNAL);
-		return;
-	}
-	n->epoch_bound = n->st.epoch_high;
-	int len = welcome_encode(&l->welcome, buf, sizeof(buf));
-
-	if (len < 0)
-		link_drop(n, l->index, "internal: welcome too long");
-	else
-		link_send(n, l->index, &f, buf, (size_t)len);
-}
-
-static uint64_t max64(uint64_t a, uint64_t b)
-{
-	return a > b ? a : b;
-}
-
-/* Primary: settle what is remembered of the peer, make the session durable, then welcome. */
-static void welcome(struct node *n, struct plink *l, enum verdict v)
-{
-	struct hello *h = &l->hello;
-
-	if (!n->st.have_pair) {
-		n->env->ops->random(n->env, n->st.pair, 16);
-		n->st.have_pair = true;
-	}
-	if (!n->st.lineage.generation)
-		n->st.lineage.generation = random64(n);
-	l->session = l->save_session = max64(n->st.session_high, h->session_high) + 1;
-	n->st.session_high = l->session;
-	l->welcome.epoch = max64(max64(n->cur.number, h->epoch_high), n->com.number) + 1;
-	n->st.epoch_high = max64(n->st.epoch_high, l->welcome.epoch + EPOCH_AHEAD);
-	memcpy(l->welcome.pair, n->st.pair, 16);
-	l->welcome.first_contact = v == PAIR_FIRST;
-	l->welcome.lineage = n->st.lineage;
-	l->full = v != PAIR_DELTA;
-	l->state = PL_WELCOME;
-	/* Pair, generation, session and epoch bound are durable before the peer hears of them. */
-	l->save.owner = l;
-	if (!l->save.busy)
-		node_save(n, &l->save, welcome_saved);
-	else
-		link_drop(n, l->index, "the state file is slow");
-}
-
-static int hello_got(struct node *n, struct plink *l, const uint8_t *payload)
-{
-	unsigned refusal = 0;
-	bool stale;
-
-	if (l->state != PL_HELLO || l->have_hello || hello_decode(&l->hello, payload, l->frame.payload_len)) {
-		node_error(n, "peer %s: bad HELLO", l->peer);
-		return -EPROTO;
-	}
-	l->have_hello = true;
-	enum verdict v = pair_judge(n, &l->hello, &refusal, &stale);
-
-	if (v == PAIR_REFUSE) {
-		if (stale) {
-			n->stale = true;
-			n->start_wait ? (void)0 : node_fail(n, "%s", refusal_text(REFUSE_STALE));
-		}
-		link_refuse(n, l->index, refusal);
-		return 0;
-	}
-	for (int i = 0; i < LINKS_MAX; i++) {
-		struct plink *old = &n->links[i];
-
-		if (old == l || old->state == PL_FREE || !old->have_hello)
-			continue;
-		if (memcmp(old->hello.node, l->hello.node, 16) || !newcomer_stays(n, l, old)) {
-			link_refuse(n, l->index, REFUSE_DUPLICATE);
-			return 0;
-		}
-		link_drop(n, i, "replaced by a newer link of the same peer");
-	}
-	if (n->role == NODE_PRIMARY && !n->local_path)
-		welcome(n, l, v);
-	else if (n->role == NODE_PRIMARY)
-		link_refuse(n, l->index, REFUSE_BUSY);
-	return 0;
-}
-
-/* Primary: the backup has taken the session over. */
-static int ready_got(struct node *n, struct plink *l)
-{
-	if (l->state != PL_WELCOME || l->frame.session != l->session || n->live >= 0)
-		return -EPROTO;
-	l->state = PL_LIVE;
-	n->live = l->index;
-	n->session = l->session;
-	n->peer_capacity = l->frame.off;
-	n->peer_known = true;
-	n->peer_epoch = l->hello.committed;
-	n->peer_generation = l->hello.lineage.generation;
-	n->backoff_ms = 0;
-	n->link_since_ms = n->now_ms;
-	n->counters.link_connects_total++;
-	snprintf(n->peer_text, sizeof(n->peer_text), "%s", l->peer);
-	snprintf(n->peer_tls, sizeof(n->peer_tls), "%s", l->tls);
-	node_log(n, LOG_LVL_INFO, "connected to %s (%s)", l->peer, l->tls[0] ? l->tls : "no TLS");
-	/* Was the epoch whose verdict is outstanding committed? The peer knows. */
-	if (n->doubt_valid) {
-		bool committed = !l->full && l->hello.committed == n->com.number;
-
-		if (committed) {
-			n->acked_epoch = n->com.number;
-			n->acked_ms = n->now_ms;
-		}
-		for (struct image *i = n->images; i; i = i->next) {
-			if (!committed)
-				dirty_merge(&i->miss, &i->com);
-			dirty_free(&i->com);
-		}
-		n->doubt_valid = false;
-	}
-	n->cur.number = l->welcome.epoch;
-	primary_link_up(n);
-	sync_begin(n, &l->hello, l->full);
-	start_asked(n);
-	return 0;
-}
-
-static void backup_saved(struct save *s, int error)
-{
-	struct plink *l = s->owner;
-	struct node *n = link_node(l);
-	struct frame f = { .type = FRAME_READY, .session = l->session };
-
-	if (l->state != PL_WELCOME || l->save_session != l->session)
-		return;
-	if (error) {
-		link_refuse(n, l->index, REFUSE_INTERNAL);
-		return;
-	}
-	l->state = PL_LIVE;
-	n->live = l->index;
-	n->session = l->session;
-	n->link_since_ms = n->now_ms;
-	n->counters.link_connects_total++;
-	snprintf(n->peer_text, sizeof(n->peer_text), "%s", l->peer);
-	snprintf(n->peer_tls, sizeof(n->peer_tls), "%s", l->tls);
-	n->peer_known = true;
-	n->peer_generation = l->welcome.lineage.generation;
-	n->peer_epoch = l->hello.committed;
-	node_reason(n, "the primary %s is connected", l->peer);
-	node_log(n, LOG_LVL_INFO, "connected to %s (%s)", l->peer, l->tls[0] ? l->tls : "no TLS");
-	f.off = n->config.journal_size - n->config.journal_size / 8;
-	if (l->welcome.first_contact)
-		image_remove_foreign(n);
-	link_send(n, l->index, &f, NULL, 0);
-	backup_session(n, l);
-}
-
-static int welcome_got(struct node *n, struct plink *l, const uint8_t *payload)
-{
-	struct welcome w;
-
-	if (n->role != NODE_BACKUP || l->state != PL_HELLO || !l->have_hello || n->live >= 0 ||
-	    welcome_decode(&w, payload, l->frame.payload_len))
-		return -EPROTO;
-	if (n->com_ep || !n->ready) { /* a commit of the last session is still becoming durable */
-		link_refuse(n, l->index, REFUSE_BUSY);
-		return 0;
-	}
-	if (n->st.have_pair && memcmp(w.pair, n->st.pair, 16)) {
-		link_refuse(n, l->index, REFUSE_PAIR);
-		return 0;
-	}
-	if (l->frame.session <= n->st.session_high || w.epoch <= n->committed)
-		return -EPROTO;
-	if (n->st.lineage.generation && n->st.lineage.generation != w.lineage.generation &&
-	    !lineage_find(&w.lineage, n->st.lineage.generation)) {
-		link_refuse(n, l->index, REFUSE_SPLIT);
-		return 0;
-	}
-	memcpy(n->st.pair, w.pair, 16);
-	n->st.have_pair = true;
-	n->st.session_high = l->session = l->save_session = l->frame.session;
-	n->st.epoch_high = max64(n->st.epoch_high, w.epoch);
-	n->st.adopting = w.lineage; /* taken over by the commit record that names it */
-	l->welcome = w;
-	l->state = PL_WELCOME;
-	l->save.owner = l;
-	if (l->save.busy)
-		return -EBUSY;
-	node_save(n, &l->save, backup_saved);
-	return 0;
 }
 
 static int refuse_got(struct node *n, struct plink *l)
@@ -445,11 +229,11 @@ static int link_frame(struct node *n, struct plink *l, const uint8_t *payload)
 
 	switch (f->type) {
 	case FRAME_HELLO:
-		return hello_got(n, l, payload);
+		return handshake_hello(n, l, payload);
 	case FRAME_WELCOME:
-		return welcome_got(n, l, payload);
+		return handshake_welcome(n, l, payload);
 	case FRAME_READY:
-		return n->role == NODE_PRIMARY ? ready_got(n, l) : -EPROTO;
+		return n->role == NODE_PRIMARY ? handshake_ready(n, l) : -EPROTO;
 	case FRAME_REFUSE:
 		return refuse_got(n, l);
 	case FRAME_BYE:
@@ -598,7 +382,7 @@ void node_dial_failed(struct node *n, const char *why)
 	if (n->live < 0)
 		node_error(n, "%s", why);
 	schedule_dial(n);
-	start_asked(n);
+	link_start_asked(n);
 }
 
 bool node_accepts(const struct node *n)

@@ -13,8 +13,6 @@
 #include "core.h"
 #include "sum.h"
 
-enum { SENT = 1, HELD = 2, COUNTED = 4, QUEUED = 8, WRITTEN = 16 };
-
 static void begin(struct guest_io *g);
 
 bool primary_mirrors(const struct node *n)
@@ -136,7 +134,7 @@ void primary_raise(struct node *n)
 	node_save(n, &n->raise_save, raised);
 }
 
-static void write_finish(struct node *n, struct guest_io *g)
+void primary_finish(struct node *n, struct guest_io *g)
 {
 	if (!(g->stage & SENT) && node_established(n) && !primary_mirrors(n) && !n->raised) {
 		g->next = n->raise_wait;
@@ -181,7 +179,7 @@ void primary_held_pump(struct node *n, bool release_all)
 		if (!n->held)
 			n->held_tail = &n->held;
 		g->next = NULL;
-		write_finish(n, g);
+		primary_finish(n, g);
 	}
 }
 
@@ -237,7 +235,7 @@ static void dequeue(struct node *n, struct guest_io *g)
 	n->sendq_bytes -= g->len;
 }
 
-static void done_common(struct node *n, struct guest_io *g)
+void primary_counted(struct node *n, struct guest_io *g)
 {
 	if (g->stage & COUNTED)
 		commit_write_done(n, g->epoch);
@@ -263,7 +261,7 @@ static void write_end(struct node *n, struct guest_io *g, int error)
 	else if (hold_it)
 		hold(n, g);
 	else
-		write_finish(n, g);
+		primary_finish(n, g);
 }
 
 static void background_synced(struct io *io)
@@ -305,7 +303,7 @@ static void write_done(struct io *io)
 		img->size = g->off + g->len;
 	if (!io->result)
 		background_sync(n, img, g->len);
-	done_common(n, g);
+	primary_counted(n, g);
 	if (g->stage & QUEUED && !io->result) {
 		g->stage |= WRITTEN; /* the queue's pump goes on */
 		return;
@@ -394,12 +392,12 @@ static void range_done(struct io *io)
 	} else if (mirrored_ever(n) && g->op != GUEST_ALLOC && to > from) {
 		dirty_mark(&img->miss, from, to - from);
 	}
-	done_common(n, g);
+	primary_counted(n, g);
 	range_release(&img->claims, &g->claim);
 	if (io->result)
 		guest_finish(n, g, io->result);
 	else
-		write_finish(n, g);
+		primary_finish(n, g);
 }
 
 static void range_begin(struct node *n, struct guest_io *g)
@@ -415,7 +413,7 @@ static void range_begin(struct node *n, struct guest_io *g)
 		else if (g->len > img->size - g->off)
 			g->len = img->size - g->off;
 		if (!g->len) {
-			done_common(n, g);
+			primary_counted(n, g);
 			range_release(&img->claims, &g->claim);
 			guest_finish(n, g, 0);
 			return;
@@ -423,124 +421,6 @@ static void range_begin(struct node *n, struct guest_io *g)
 	}
 	g->io = (struct io){ .op = ops[g->op], .kind = FILE_IMAGE, .file = img->id, .off = g->off, .len = g->len,
 		.keep_size = g->keep_size, .done = range_done, .owner = g };
-	submit(n, &g->io);
-}
-
-/* ---- names ---- */
-
-static void unlink_done(struct io *io)
-{
-	struct guest_io *g = io->owner;
-	struct image *img = g->image;
-	struct node *n = img->node;
-
-	n->ios_busy--;
-	if (!io->result) {
-		primary_meta(n, FRAME_UNLINK, img, 0, 0, 0, NULL);
-		img->visible = false;
-		img->name[0] = 0;
-		n->dir_touched = true;
-	}
-	done_common(n, g);
-	range_release(&img->claims, &g->claim);
-	if (io->result)
-		guest_finish(n, g, io->result);
-	else
-		write_finish(n, g);
-}
-
-static void rename_done(struct io *io)
-{
-	struct guest_io *g = io->owner;
-	struct image *img = g->image;
-	struct node *n = img->node;
-
-	n->ios_busy--;
-	if (!io->result) {
-		struct image *old = node_image(n, g->name);
-
-		if (old && old != img) {
-			primary_meta(n, FRAME_UNLINK, old, 0, 0, 0, NULL);
-			old->visible = false;
-			old->name[0] = 0;
-		}
-		memcpy(img->name, g->name, sizeof(img->name));
-		primary_meta(n, FRAME_RENAME, img, 0, 0, 0, img->name);
-		n->dir_touched = true;
-	}
-	done_common(n, g);
-	range_release(&img->claims, &g->claim);
-	if (io->result)
-		guest_finish(n, g, io->result);
-	else
-		write_finish(n, g);
-}
-
-static void names_begin(struct node *n, struct guest_io *g)
-{
-	bool unlink = g->op == GUEST_UNLINK;
-
-	if (!g->image->visible || (!unlink && !strcmp(g->name, g->image->name))) {
-		done_common(n, g);
-		range_release(&g->image->claims, &g->claim);
-		guest_finish(n, g, g->image->visible ? 0 : -ENOENT);
-		return;
-	}
-	g->io = (struct io){ .op = unlink ? IO_REMOVE : IO_RENAME, .kind = FILE_IMAGE, .file = g->image->id,
-		.name = unlink ? NULL : g->name, .done = unlink ? unlink_done : rename_done, .owner = g };
-	submit(n, &g->io);
-}
-
-static void create_done(struct io *io)
-{
-	struct guest_io *g = io->owner;
-	struct image *img = g->image;
-	struct node *n = img->node;
-
-	n->ios_busy--;
-	img->opens--;
-	done_common(n, g);
-	if (io->result) {
-		image_drop(n, img);
-		g->image = NULL;
-		guest_finish(n, g, io->result);
-		return;
-	}
-	img->visible = img->file = img->consistent = true;
-	memcpy(img->name, g->name, sizeof(img->name));
-	img->mtime_ns = n->wall_ms * 1000000;
-	n->dir_touched = true;
-	primary_meta(n, FRAME_CREATE, img, 0, 0, 0, img->name);
-	if (primary_mirrors(n))
-		img->on_peer = img->consistent_on_peer = true;
-	else
-		dirty_mark(&img->miss, 0, DIRTY_BLOCK);
-	write_finish(n, g);
-}
-
-/* Image ids are never reused: random ones of 62 bits. */
-static void create_begin(struct node *n, struct guest_io *g)
-{
-	uint64_t id;
-
-	if (node_image(n, g->name) || n->image_count >= IMAGES_MAX) {
-		guest_finish(n, g, node_image(n, g->name) ? -EEXIST : -ENOSPC);
-		return;
-	}
-	do
-		id = random64(n) & IMAGE_ID_MAX;
-	while (id < 16 || node_image_by_id(n, id));
-	g->image = image_add(n, id);
-	if (!g->image) {
-		guest_finish(n, g, -ENOMEM);
-		return;
-	}
-	g->image->opens++; /* nobody may collect it before it has its file */
-	g->epoch = n->cur.number;
-	n->cur.inflight++;
-	g->stage |= COUNTED;
-	g->io = (struct io){ .op = IO_CREATE, .kind = FILE_IMAGE, .file = id, .name = g->name, .done = create_done,
-		.owner = g };
 	submit(n, &g->io);
 }
 
@@ -594,7 +474,7 @@ static void begin(struct guest_io *g)
 	struct node *n = g->priv;
 
 	if (g->op == GUEST_CREATE) {
-		create_begin(n, g);
+		primary_create(n, g);
 		return;
 	}
 	g->epoch = n->cur.number;
@@ -606,7 +486,7 @@ static void begin(struct guest_io *g)
 	if (g->op == GUEST_WRITE)
 		write_begin(n, g);
 	else if (g->op == GUEST_UNLINK || g->op == GUEST_RENAME)
-		names_begin(n, g);
+		primary_names(n, g);
 	else
 		range_begin(n, g);
 }
