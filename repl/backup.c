@@ -312,6 +312,16 @@ bool backup_commit_adopt(struct node *n)
 	return !err;
 }
 
+static void commit_drop(struct node *n, int err)
+{
+	refuse_epoch(n, n->com_ep->number, err == -EAGAIN ? ENOSPC : EIO);
+	epoch_free(n->com_ep);
+	n->com_ep = NULL;
+	n->tail_wanted = true;
+	for (struct image *i = n->images; i; i = i->next)
+		i->committing = false;
+}
+
 /* The files of images in their first sync are durable: append the commit record, make the journal durable. */
 void backup_commit_append(struct node *n)
 {
@@ -359,10 +369,15 @@ static int commit_got(struct node *n, struct plink *l)
 	n->cur_ep = epoch_new(e->number + 1, l->session);
 	if (!n->cur_ep)
 		return -ENOMEM;
-	if (MUTANT("visible-before-sync")) {
+	if (MUTANT("visible-before-sync"))
 		epoch_apply(n, e);
-	}
-	direct_commit(n);
+	direct_cut(n);
+	int err = put_adopted(n, e);
+
+	if (err)
+		commit_drop(n, err);
+	else
+		direct_commit(n);
 	return 0;
 }
 

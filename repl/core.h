@@ -125,7 +125,6 @@ struct epoch {
 	uint64_t wall_ms;
 	char name[65];
 	struct journal_mark first, end; /* its first batch (lsn 0: none); behind its commit record */
-	uint8_t direct_cut;
 	bool has_overlay;       /* promoted: positions in the overlay's log */
 	struct epimg *merge_at;
 	uint64_t merge_cursor;
@@ -451,6 +450,7 @@ int direct_begin(struct node *n, struct plink *l);
 int direct_frame(struct node *n, struct plink *l, struct image *img);
 void direct_hash(struct node *n, struct hash_job *h, void (*done)(void *owner, int error));
 bool hash_equal(const struct hash_job *h);
+void direct_cut(struct node *n);
 void direct_commit(struct node *n);
 void direct_link_down(struct node *n);
 

@@ -224,6 +224,18 @@ void direct_hash(struct node *n, struct hash_job *h, void (*done)(void *owner, i
 
 /* ---- commit ---- */
 
+/* The instant of the cut: names and sizes as they are now. */
+void direct_cut(struct node *n)
+{
+	for (struct image *i = n->images; i; i = i->next) {
+		if (!i->direct || !i->next_visible)
+			continue;
+		i->committing = true;
+		i->commit_size = i->next_size;
+		memcpy(i->commit_name, i->next_name, sizeof(i->commit_name));
+	}
+}
+
 static void file_synced(struct io *io)
 {
 	struct node *n = io->owner;
@@ -247,18 +259,6 @@ void direct_commit(struct node *n)
 		return;
 	uint32_t count = 0;
 
-	if (n->com_ep->direct_cut == 0) { /* the instant of the cut: names and sizes as they are now */
-		n->com_ep->direct_cut = 1;
-		for (struct image *i = n->images; i; i = i->next) {
-			if (!i->direct)
-				continue;
-			i->committing = true;
-			i->commit_size = i->next_size;
-			memcpy(i->commit_name, i->next_name, sizeof(i->commit_name));
-		}
-		if (!backup_commit_adopt(n))
-			return;
-	}
 	for (struct image *i = n->images; i; i = i->next) {
 		if (!i->committing)
 			continue;
