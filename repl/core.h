@@ -39,6 +39,7 @@
 #define EPOCH_AHEAD 1024u            /* numbers reserved in the state ahead of use */
 #define IMAGE_ID_MAX ((1ull << 62) - 1)
 #define CATCH_UP_END (8u << 20)       /* bytes missing below which writes are mirrored again */
+#define TURN_BYTES (256u * 1024)      /* guests' writes between two sync requests, when both want the link */
 #define BACKGROUND_SYNC (32u << 20)   /* bytes written to an image between background fdatasyncs */
 #define SENDQ_BYTES (24u << 20)       /* of guests' buffers that may wait for room in the link */
 #define SYNC_OPS 24u                 /* sync requests in flight */
@@ -288,6 +289,8 @@ struct node {
 	bool catching_up;       /* a write waited link-timeout: the following are marked at once, until little is left */
 	bool unfit_told;
 	bool unfit;             /* what the peer lacks does not fit its journal: nothing is sent, all is marked */
+	bool sync_work, sync_turn; /* something is missing; guests' writes had their share, a sync request is next */
+	uint64_t turn_bytes;    /* of guests' writes since the last turn */
 	struct sync_op sync_ops[SYNC_OPS];
 	uint32_t sync_busy;
 	struct image *sync_image;

@@ -293,6 +293,13 @@ void journal_push(struct journal *j)
 
 	if (!b)
 		return;
+	if (!b->count) { /* a record was begun, its payload never came: as if nothing had been */
+		j->slots[b->slot].batch_count--;
+		b->state = BATCH_FREE;
+		j->batch_used--;
+		j->open = NULL;
+		return;
+	}
 	uint32_t used = round_up(b->used, BLOCK);
 
 	memset(b->buf + b->used, 0, used - b->used);

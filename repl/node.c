@@ -137,6 +137,12 @@ void guest_finish(struct node *n, struct guest_io *g, int error)
 	n->finished_tail = &g->next;
 }
 
+static bool changes_data(const struct guest_io *g)
+{
+	return g->op == GUEST_WRITE || g->op == GUEST_ALLOC || g->op == GUEST_PUNCH || g->op == GUEST_ZERO ||
+	       g->op == GUEST_TRUNC;
+}
+
 void node_guest(struct node *n, struct guest_io *g)
 {
 	n->guests_busy++;
@@ -150,8 +156,8 @@ void node_guest(struct node *n, struct guest_io *g)
 		guest_finish(n, g, -EFBIG);
 	else if (g->op == GUEST_TRUNC && g->len >= MAP_OFF_MAX)
 		guest_finish(n, g, -EFBIG);
-	else if (n->role == NODE_BACKUP || n->local_path)
-		twin_guest(n, g);
+	else if (n->role == NODE_BACKUP || n->local_path || (n->twin_wait && changes_data(g)))
+		twin_guest(n, g); /* behind those that already wait: none overtakes */
 	else
 		primary_guest(n, g);
 }

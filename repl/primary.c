@@ -38,6 +38,16 @@ bool primary_room(const struct node *n, uint64_t cost)
 	       n->env->ops->tx_room(n->env, n->live) >= (cost < half ? cost : half);
 }
 
+/* Guests' writes and the sync share the link: neither may starve the other. */
+static void share(struct node *n, uint64_t len)
+{
+	n->turn_bytes += len;
+	if (n->turn_bytes < TURN_BYTES)
+		return;
+	n->turn_bytes = 0;
+	n->sync_turn = n->sync_work;
+}
+
 /* A numbered frame of the current epoch. */
 void primary_send(struct node *n, struct frame *f, const void *payload, size_t len)
 {
@@ -208,7 +218,7 @@ static uint64_t data_cost(uint64_t len)
 
 static bool room_for(struct node *n, uint64_t len)
 {
-	return !n->sendq && !n->held && !n->unfit && !n->catching_up && primary_room(n, data_cost(len));
+	return !n->sendq && !n->held && !n->unfit && !n->catching_up && !n->sync_turn && primary_room(n, data_cost(len));
 }
 
 static void enqueue(struct node *n, struct guest_io *g)
@@ -324,13 +334,14 @@ void primary_sendq_pump(struct node *n, bool release_all)
 		struct guest_io *g = n->sendq;
 		bool late = n->now_ms >= g->deadline_ms;
 
-		if (!release_all && !late && !n->catching_up && !primary_room(n, data_cost(g->len)))
+		if (!release_all && !late && !n->catching_up && (n->sync_turn || !primary_room(n, data_cost(g->len))))
 			return;
 		dequeue(n, g);
 		if (late && !release_all)
 			catch_up(n);
 		if (!release_all && !late && g->image->visible && primary_room(n, data_cost(g->len))) {
 			primary_send_data(n, g->image, g->off, g->len, g->buf);
+			share(n, g->len);
 			g->stage |= SENT;
 		}
 		if (g->stage & WRITTEN)
@@ -346,6 +357,7 @@ static void write_begin(struct node *n, struct guest_io *g)
 	if (img->visible && primary_mirrors(n)) {
 		if (room_for(n, g->len)) {
 			primary_send_data(n, img, g->off, g->len, g->buf);
+			share(n, g->len);
 			g->stage |= SENT;
 		} else if (!n->held && !n->unfit && !n->catching_up && n->sendq_bytes + g->len <= SENDQ_BYTES) {
 			enqueue(n, g);

@@ -303,6 +303,25 @@ uint64_t sync_missing(const struct node *n)
 	return bytes;
 }
 
+/* As many requests as there is room for; with writes waiting too, one in its turn. */
+static void ops_start(struct node *n)
+{
+	for (uint32_t i = 0; i < SYNC_OPS; i++) {
+		struct sync_op *op = &n->sync_ops[i];
+
+		if (op->busy)
+			continue;
+		if (n->sendq && !n->sync_turn)
+			return;
+		if (!primary_room(n, op_cost(DIRTY_BLOCK)))
+			return; /* a turn waits for room, the writes behind it too */
+		n->sync_turn = false;
+		if (!op_start(n, op))
+			return;
+	}
+	n->sync_turn = false;
+}
+
 void sync_pump(struct node *n)
 {
 	if (!primary_mirrors(n))
@@ -311,23 +330,17 @@ void sync_pump(struct node *n)
 	primary_held_pump(n, false);
 	if (n->catching_up && primary_room(n, IO_MAX_LEN) && sync_missing(n) < CATCH_UP_END)
 		n->catching_up = false;
-	bool any = n->sync_state == SYNC_RUNNING || primary_missing(n);
-
-	if (!any || !buffers_ready(n))
+	n->sync_work = n->sync_state == SYNC_RUNNING || primary_missing(n);
+	if (!n->sync_work || !buffers_ready(n)) {
+		n->sync_turn = false;
 		return;
+	}
 	n->unfit |= !sync_fits(n);
 	if (n->unfit) {
 		unfit(n);
 		return;
 	}
-	for (uint32_t i = 0; i < SYNC_OPS; i++) {
-		struct sync_op *op = &n->sync_ops[i];
-
-		if (op->busy)
-			continue;
-		if (n->sendq || !primary_room(n, op_cost(DIRTY_BLOCK)) || !op_start(n, op))
-			break;
-	}
+	ops_start(n);
 	if (n->sync_state == SYNC_RUNNING && !n->held && sync_done(n)) {
 		n->sync_state = SYNC_COMMIT;
 		node_log(n, LOG_LVL_INFO, "everything is sent (%llu bytes); the commit that ends the sync is next",

@@ -190,6 +190,8 @@ void model_check_view(struct sim *s, const struct view *v)
 
 		if (!c)
 			continue;
+		if (c->early)
+			return;
 		last = c;
 		g = guess_of(c);
 		if (view_fits(s, v, c, &g, &where)) {
@@ -261,6 +263,8 @@ void model_check_epoch(struct sim *s, const struct probe_image *img, uint32_t co
 
 	if (!c)
 		violation(s, "epoch %llu was never cut", (unsigned long long)epoch);
+	if (c->early)
+		return;
 	g = guess_of(c);
 	for (uint32_t i = 0; i < c->image_count; i++) {
 		const struct cut_image *ci = &c->images[i];

@@ -244,7 +244,7 @@ static void start_create(struct sim *s, struct host *h)
 {
 	struct slot *t = slot_take(s, h, K_CREATE);
 
-	if (!t || creating(s) || images_alive(s, false) == MODEL_IMAGES)
+	if (!t || creating(s) || images_alive(s, false) >= MODEL_IMAGES - 3)
 		return;
 	t->op = ++s->model.op;
 	t->g.op = GUEST_CREATE;

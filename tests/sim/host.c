@@ -221,7 +221,8 @@ void host_start(struct sim *s, struct host *h)
 	h->sim = s;
 	h->life++;
 	h->state = HOST_STARTING;
-	h->restarting = false;
+	h->restarting = h->probed = false;
+	h->start_clock = ++s->model.clock;
 	h->current = 0;
 	h->last_start = s->now;
 	h->node = node_create(&h->env, &config, &boot, on_ready, h, &error, err, sizeof(err));

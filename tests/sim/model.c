@@ -194,6 +194,7 @@ void model_cut(struct sim *s, uint64_t epoch)
 	*slot = c = memset(pool_get(s, sizeof(*c)), 0, sizeof(*c));
 	c->epoch = epoch;
 	c->clock = ++s->model.clock;
+	c->early = !s->hosts[s->primary].probed;
 	if (epoch > s->model.sent_epoch)
 		s->model.sent_epoch = epoch;
 	for (unsigned i = 0; i < MODEL_IMAGES; i++) {
@@ -245,7 +246,7 @@ void model_flush_done(struct sim *s, uint64_t epoch, uint64_t ordered_clock)
 		          (unsigned long long)epoch);
 	if (epoch > s->model.acked_epoch)
 		s->model.acked_epoch = epoch;
-	for (uint32_t i = 0; i < c->image_count; i++) {
+	for (uint32_t i = 0; i < c->image_count && !c->early; i++) {
 		struct cut_image *ci = &c->images[i];
 		struct model_image *m = model_image(s, ci->id);
 
@@ -297,6 +298,20 @@ void model_visible(struct sim *s, struct host *h, uint64_t epoch)
 	model_twin_drop(s);
 }
 
+/* Cuts of this life from before the probe: nobody has written since its start. */
+static void cuts_late(struct sim *s)
+{
+	for (unsigned i = 0; i < CUTS_MAX; i++) {
+		struct cut *c = s->model.cuts[i];
+		uint64_t clock = c ? c->clock : 0;
+
+		if (!c || !c->early || clock <= s->hosts[s->primary].start_clock)
+			continue;
+		model_cut(s, c->epoch);
+		s->model.cuts[i]->clock = clock;
+	}
+}
+
 /* The primary's guest begins anew, with what a probe found. */
 void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, bool durable)
 {
@@ -340,4 +355,6 @@ void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, 
 		if (durable)
 			floor_attrs(m, a->op);
 	}
+	s->hosts[s->primary].probed = true;
+	cuts_late(s);
 }

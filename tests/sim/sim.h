@@ -29,7 +29,7 @@
 
 #define SECTOR 512u
 #define HOSTS 2
-#define MODEL_IMAGES 6     /* images alive at once */
+#define MODEL_IMAGES 9     /* images alive at once, unlinked ones that a crash may bring back among them */
 #define MODEL_SECTORS 320u /* the longest image: 160 KiB */
 #define GUEST_SLOTS 8      /* guest requests in flight, each host */
 #define ATTRS_MAX 24       /* an image's remembered names and sizes since the last floor */
@@ -188,6 +188,8 @@ struct host {
 	int role;          /* enum node_role to start with, -1 as the disk remembers */
 	bool crash_soon;   /* one is scheduled */
 	bool restarting;   /* so is a start */
+	bool probed;       /* the model knows what it holds */
+	uint64_t start_clock; /* the model's */
 	bool power_lost;   /* its last life ended that way: what was not synced may be lost */
 	struct {
 		struct conn *conn;
@@ -265,6 +267,7 @@ struct cut_image {
 struct cut {
 	uint64_t epoch;
 	uint64_t clock;         /* model clock */
+	bool early;             /* made before a probe told what the primary has: content not known yet */
 	uint32_t image_count, pending_count;
 	struct cut_image images[MODEL_IMAGES];
 	struct pending_op pending[GUEST_SLOTS];

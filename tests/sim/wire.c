@@ -57,6 +57,8 @@ static void end_closed(struct sim *s, struct event *e)
 	if (!n->opened) { /* the node has not been told yet: it will not be */
 		end_forget(s, n);
 		conn_maybe_free(c);
+		if (!e->arg2)
+			node_dial_failed(s->hosts[e->host].node, "the connection was reset");
 		return;
 	}
 	end_forget(s, n);
