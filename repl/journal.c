@@ -137,6 +137,12 @@ static void created(struct io *io)
 	s->state = SEG_FREE;
 }
 
+/* The overlay's writes are rarer; but one of the longest must fit what is ready. */
+static uint32_t segments_ahead(const struct journal *j)
+{
+	return j->kind == FILE_JOURNAL ? SEGMENTS_AHEAD : 1 + 4 * IO_MAX_LEN / j->segment_size;
+}
+
 static void create_ahead(struct journal *j, uint64_t now_ms)
 {
 	if (j->creating || j->failed)
@@ -149,7 +155,7 @@ static void create_ahead(struct journal *j, uint64_t now_ms)
 		j->retry_ms = 0;
 		j->slot_cap = j->slot_limit;
 	}
-	if (count_slots(j, SEG_FREE) >= (j->kind == FILE_JOURNAL ? SEGMENTS_AHEAD : 1))
+	if (count_slots(j, SEG_FREE) >= segments_ahead(j))
 		return;
 	for (uint32_t i = 0; i < j->slot_count; i++) {
 		if (j->slots[i].state != SEG_ABSENT)

@@ -143,7 +143,7 @@ static bool segment_next(struct walk *w)
 	for (uint32_t i = 0; i < w->j->slot_count; i++) {
 		if (!w->headers[i].size || w->headers[i].first_lsn != w->lsn)
 			continue;
-		if (best == UINT32_MAX || (w->headers[i].incarnation > w->headers[best].incarnation && !MUTANT("no-incarnation")))
+		if (best == UINT32_MAX || MUTANT("no-incarnation") || w->headers[i].incarnation > w->headers[best].incarnation)
 			best = i;
 	}
 	if (best == UINT32_MAX || (best == w->slot && w->off == BLOCK))

@@ -393,6 +393,8 @@ static void range_done(struct io *io)
 
 			/* A storm of discards waits like data does; the sync sends the hole. */
 			dirty_mark(room ? &img->cur : &img->miss, from, to - from);
+			if (!room) /* data may have gone there in this session: its hole must be sent */
+				img->fresh = false;
 			if (room)
 				primary_meta(n, FRAME_ZERO, img, from, to - from, FRAME_F_KEEP, NULL);
 		}

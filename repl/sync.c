@@ -160,8 +160,10 @@ static void op_go(struct sync_op *op)
 		return;
 	}
 	n->reserved += op->cost;
-	if (!op->again) /* from here on whoever writes there sends it himself */
-		dirty_clear(&img->miss, op->off, round_up(op->len, DIRTY_BLOCK), img->size);
+	/* From here on whoever writes there sends it himself. A last block that grew meanwhile stays marked. */
+	if (!op->again)
+		dirty_clear(&img->miss, op->off,
+		            op->off + op->len < img->size ? op->len : round_up(op->len, DIRTY_BLOCK), img->size);
 	op->io = (struct io){ .op = IO_EXTENT, .kind = FILE_IMAGE, .file = img->id, .off = op->off, .len = op->len,
 		.done = op_extent, .owner = op };
 	submit(n, &op->io);

@@ -83,6 +83,8 @@ static int enter(struct node *n, struct twin_write *w)
 		return -ENOMEM;
 	if (arena_free_bytes(n->arena) < w->parts * map_insert_cost())
 		return -ENOSPC;
+	if (n->local_path && !n->local->first.lsn) /* they enter in LSN order: recovery needs the log from here on */
+		n->local->first = w->first;
 	for (uint32_t i = 0; i < w->parts; i++) {
 		uint64_t pos = w->part[i].pos == MAP_ZERO ? MAP_ZERO : w->part[i].pos | flag;
 		int err = map_insert(m, w->part[i].off, w->part[i].len, pos);
@@ -173,8 +175,6 @@ static int append(struct node *n, struct twin_write *w, struct record *r, const 
 		w->part[w->parts].len = r->len;
 		w->part[w->parts++].pos = MAP_ZERO;
 	}
-	if (n->local_path && n->local && !n->local->first.lsn)
-		n->local->first = w->first;
 	return 0;
 }
 

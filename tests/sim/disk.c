@@ -360,7 +360,7 @@ void disk_submit(struct sim *s, struct host *h, struct io *io)
 		break;
 	default:
 		if (io->kind != FILE_IMAGE && io->op == IO_WRITE && !io->off)
-			world_moment(s, h, delay, 8); /* a segment's header */
+			world_moment(s, h, 3 * delay + 500, 60); /* a segment's header, and its first batch */
 	}
 }
 

@@ -648,6 +648,7 @@ void guest_reset(struct sim *s)
 		if (!s->guests)
 			abort();
 	}
+	s->guests->names = 0;
 	for (int i = 0; i < HOSTS; i++)
 		if (s->hosts[i].sim)
 			guest_gone(s, &s->hosts[i]);

@@ -125,7 +125,7 @@ void host_poll(struct sim *s, struct host *h)
 		h->current = current;
 		return;
 	}
-	if (committed != h->committed) {
+	if (committed != h->committed && h->state != HOST_STARTING) { /* not served yet, and not durable yet */
 		h->committed = committed;
 		model_visible(s, h, committed);
 	}
@@ -198,6 +198,7 @@ static void on_ready(void *ctx, int error, const char *why)
 	}
 	say(h->sim, "host %d is ready", h->index);
 	h->state = HOST_UP;
+	host_poll(h->sim, h);
 	world_ready(h->sim, h);
 }
 

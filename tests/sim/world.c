@@ -418,6 +418,7 @@ void world_start(struct sim *s)
 	s->phase = PHASE_RUN;
 	s->primary = 0;
 	s->backup_exists = s->partitioned = false;
+	s->phase_since = s->now;
 	s->link_timeout_ms = 100 + rnd_below(s, 900);
 	s->flush_timeout_ms = 500 + rnd_below(s, 4000);
 	s->wire_us = one_in(s, 3) ? 2000 : 50 + rnd_below(s, 400);
@@ -430,13 +431,14 @@ void world_start(struct sim *s)
 	s->flush_us = (1ull << rnd_below(s, 6)) * MS;
 	for (int i = 0; i < HOSTS; i++) {
 		struct host *h = &s->hosts[i];
+		uint32_t life = h->life + 1;
 
+		memset(h, 0, sizeof(*h)); /* its disk was cleared with the last world */
+		h->life = life;
 		h->sim = s;
 		h->index = i;
 		h->role = i ? NODE_BACKUP : NODE_PRIMARY;
-		h->committed = h->current = 0;
 		h->deadline = NEVER;
-		h->crash_soon = h->power_lost = false;
 		disk_format(s, &h->disk);
 		world_restart_later(s, h, i ? rnd_below(s, 40 * MS) : 0);
 	}
