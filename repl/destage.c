@@ -38,6 +38,7 @@ struct destage {
 	uint64_t retry_ms, release_lsn, release_version;
 	struct io io;
 	struct save save;
+	struct journal_sync local_sync;
 	bool tail_only;
 };
 
@@ -449,6 +450,28 @@ static void release_step(struct node *n)
 
 /* ---- the pump ---- */
 
+static void local_synced(struct journal_sync *s, int error)
+{
+	(void)s;
+	(void)error; /* the journal has failed, and the node with it */
+}
+
+/* Local writes have no commit record that made them durable: no image may be changed by what a crash could still take
+ * back. True once the log is durable up to its end. */
+static bool local_durable(struct node *n)
+{
+	struct destage *d = n->destage;
+
+	journal_push(&n->journal);
+	if (n->journal.synced_lsn + 1 >= journal_mark(&n->journal).lsn)
+		return true;
+	if (!d->local_sync.waiting) {
+		d->local_sync.done = local_synced;
+		journal_sync(&n->journal, &d->local_sync);
+	}
+	return false;
+}
+
 static void idle_step(struct node *n)
 {
 	struct destage *d = n->destage;
@@ -466,9 +489,8 @@ static void idle_step(struct node *n)
 	if (n->local_path && n->local && !n->failover) {
 		/* What was written since the promotion: sealed when none of it is on its way. */
 		n->hold_local = true;
-		if (n->twin_inflight)
+		if (n->twin_inflight || !local_durable(n))
 			return;
-		journal_push(&n->journal);
 		n->local->end = journal_mark(&n->journal);
 		n->local->version = ++n->version;
 		n->hold_local = n->local->bytes < 16u << 20; /* small: the last pass before `drained` */
