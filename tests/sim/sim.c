@@ -314,11 +314,12 @@ int main(int argc, char **argv)
 		{ "faults", no_argument, NULL, 'f' }, { NULL, 0, NULL, 0 },
 	};
 	struct args a = { .seeds = 100, .steps = 10000, .seed = (uint64_t)time(NULL) * 1000 };
+	bool given = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "v", options, NULL)) != -1) {
 		switch (c) {
-		case 'n': a.seeds = number(optarg); break;
+		case 'n': a.seeds = number(optarg); given = true; break;
 		case 's': a.steps = number(optarg); break;
 		case 'S': a.seed = number(optarg); break;
 		case 't': a.seconds = (double)number(optarg); a.seeds = UINT64_MAX; break;
@@ -331,8 +332,10 @@ int main(int argc, char **argv)
 	}
 	if (optind != argc)
 		usage();
-	if (a.mutants)
+	if (a.mutants) {
+		a.seeds = given ? a.seeds : 2000;
 		return run_mutants(&a);
+	}
 	run_seeds(&a, false);
 	return 0;
 }
