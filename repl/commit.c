@@ -12,6 +12,9 @@
 #include "core.h"
 #include "mutant.h"
 
+#define REFUSED_WAIT_MIN_MS 1000u
+#define REFUSED_WAIT_MAX_MS 30000u
+
 static void finish(struct node *n);
 
 static void append(struct command_req **list, struct command_req *r)
@@ -43,7 +46,7 @@ void commit_flush(struct node *n, struct command_req *r)
 	} else if (!primary_mirrors(n)) {
 		command_reply(n, r, -ENOTCONN, "no peer is connected; the guest's writes are on this node alone");
 	} else if (n->unfit) {
-		command_reply(n, r, -ENOSPC, "what the peer lacks does not fit its journal; mount it with a larger journal-size");
+		command_reply(n, r, -ENOSPC, "%s", n->reason);
 	} else {
 		append(&n->flushes, r);
 	}
@@ -124,6 +127,7 @@ static void finish(struct node *n)
 		n->counters.commit_errors_total++;
 		reply_all(n, &n->flushing, -EIO, "this node's disk failed to make the epoch durable");
 	} else {
+		n->refused_wait_ms = 0;
 		reply_all(n, &n->flushing, 0, NULL);
 	}
 	if (sync)
@@ -336,6 +340,22 @@ static void refused_metas(struct node *n, uint64_t metas)
 }
 
 /* The peer threw epoch N away (no room, or its disk failed): what it held must be sent again before a cut. */
+/* Again later, and then with a commit of its own, as after a link loss. */
+static void back_off(struct node *n)
+{
+	uint32_t wait = n->refused_wait_ms ? n->refused_wait_ms * 2 : REFUSED_WAIT_MIN_MS;
+
+	n->refused_wait_ms = wait > REFUSED_WAIT_MAX_MS ? REFUSED_WAIT_MAX_MS : wait;
+	n->unfit = true;
+	n->unfit_until_ms = n->now_ms + n->refused_wait_ms;
+	n->protected_ = false;
+	if (n->sync_state != SYNC_RUNNING) {
+		n->sync_state = SYNC_RUNNING;
+		n->sync_started_ms = n->now_ms;
+	}
+	node_reason(n, "the peer's journal is full; what it lacks is sent again in %u s", n->refused_wait_ms / 1000);
+}
+
 void commit_refused(struct node *n, uint64_t epoch, int error)
 {
 	n->counters.commit_errors_total++;
@@ -352,11 +372,13 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 		}
 		reply_all(n, &n->flushing, error == ENOSPC ? -ENOSPC : -EIO,
 		          error == ENOSPC ? "the peer's journal cannot hold the epoch" : "the peer's disk refused the epoch");
+		back_off(n);
 		refused_metas(n, n->com.metas);
 		return;
 	}
 	if (epoch != n->cur.number)
 		return;
+	back_off(n);
 	for (struct image *i = n->images; i; i = i->next)
 		dirty_merge(&i->miss, &i->cur);
 	uint64_t inflight = n->cur.inflight, metas = n->cur.metas;
@@ -367,7 +389,7 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 
 void commit_unfit(struct node *n)
 {
-	reply_all(n, &n->flushes, -ENOSPC, "what the peer lacks does not fit its journal; mount it with a larger journal-size");
+	reply_all(n, &n->flushes, -ENOSPC, n->reason);
 }
 
 void commit_link_down(struct node *n)

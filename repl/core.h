@@ -235,6 +235,7 @@ struct node {
 	/* state file */
 	struct save *saves, *saves_running;
 	bool saving;
+	uint32_t save_tries;
 	struct io save_io;
 	uint8_t *save_buf;
 	struct save start_save, stop_save;
@@ -288,6 +289,8 @@ struct node {
 	uint8_t sync_state;
 	bool catching_up;       /* a write waited link-timeout: the following are marked at once, until little is left */
 	bool unfit_told;
+	uint64_t unfit_until_ms; /* refused for want of room: tried again then; 0: not before the next session */
+	uint32_t refused_wait_ms;
 	bool unfit;             /* what the peer lacks does not fit its journal: nothing is sent, all is marked */
 	bool sync_work, sync_turn; /* something is missing; guests' writes had their share, a sync request is next */
 	uint64_t turn_bytes;    /* of guests' writes since the last turn */
@@ -299,6 +302,7 @@ struct node {
 
 	/* backup */
 	bool have_journal;
+	bool journal_lost;              /* the journal that the state names is not there: see restore.c */
 	struct arena *arena;
 	struct journal journal, overlay;
 	struct epoch *cur_ep, *com_ep;  /* receiving; committing */
@@ -495,6 +499,7 @@ void failover_fenced(struct node *n);
 void failover_drained_pump(struct node *n);
 
 /* restore.c */
+void restore_give_up(struct node *n);
 int restore_journal(struct node *n, const struct boot *boot, char *err, size_t err_size);
 
 /* report.c: node_status() */

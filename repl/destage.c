@@ -82,6 +82,8 @@ static bool trouble(struct node *n, int error, const char *what)
 		if (!n->destage_full)
 			node_error(n, "destaging waits: no space in SOURCE's file system; make room there (%s)", what);
 		n->destage_full = true;
+		if (!journal_shrink(&n->overlay, n->now_ms))
+			journal_shrink(&n->journal, n->now_ms);
 		n->destage->retry_ms = n->now_ms + RETRY_MS;
 		return true;
 	}

@@ -34,9 +34,13 @@ static void op_end(struct direct_op *op, int error)
 	struct node *n = op->node;
 	struct image *img = op->image;
 
-	if ((error == -ENOSPC || error == -EDQUOT) && n->live >= 0)
-		link_refuse(n, n->live, REFUSE_NOSPACE); /* nothing committed is touched; the primary tries again */
-	else if (error && error != -ENOSPC && error != -EDQUOT)
+	if (error == -ENOSPC || error == -EDQUOT) {
+		if (!journal_shrink(&n->overlay, n->now_ms))
+			journal_shrink(&n->journal, n->now_ms);
+		if (n->live >= 0) /* nothing committed is touched; the primary tries again */
+			link_refuse(n, n->live, REFUSE_NOSPACE);
+	}
+	if (error && error != -ENOSPC && error != -EDQUOT)
 		node_fail(n, "image %s: writing what the primary sends: %s", img->next_name, strerror(-error));
 	n->direct_bytes -= op->cost;
 	img->direct_busy--;

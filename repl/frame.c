@@ -58,7 +58,7 @@ static const char *const refusals[REFUSAL_END] = {
 	[REFUSE_LOST] = "the peer has a committed epoch that this primary never ordered",
 	[REFUSE_DISCONNECTED] = "the peer was told to stay apart (`connect` there ends that)",
 	[REFUSE_NOSPACE] = "the backup's file system has no room for the images (ENOSPC); make room there",
-	[REFUSE_INTERNAL] = "the peer is in mode failed",
+	[REFUSE_INTERNAL] = "a node cannot go on: its mode is failed, or its state file cannot be written; see its status and log",
 };
 
 const char *refusal_text(unsigned refusal)

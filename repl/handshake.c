@@ -34,7 +34,7 @@ static void welcome_saved(struct save *s, int error)
 	if (l->state != PL_WELCOME || l->save_session != l->session)
 		return; /* the link is gone meanwhile */
 	if (error) {
-		link_refuse(n, l->index, REFUSE_INTERNAL);
+		link_refuse(n, l->index, error == -ENOSPC || error == -EDQUOT ? REFUSE_NOSPACE : REFUSE_INTERNAL);
 		return;
 	}
 	n->epoch_bound = n->st.epoch_high;
@@ -166,7 +166,7 @@ static void backup_saved(struct save *s, int error)
 	if (l->state != PL_WELCOME || l->save_session != l->session)
 		return;
 	if (error) {
-		link_refuse(n, l->index, REFUSE_INTERNAL);
+		link_refuse(n, l->index, error == -ENOSPC || error == -EDQUOT ? REFUSE_NOSPACE : REFUSE_INTERNAL);
 		return;
 	}
 	l->state = PL_LIVE;
@@ -205,11 +205,12 @@ int handshake_welcome(struct node *n, struct plink *l, const uint8_t *payload)
 	}
 	if (l->frame.session <= n->st.session_high || w.epoch <= n->committed)
 		return -EPROTO;
-	if (n->st.lineage.generation && n->st.lineage.generation != w.lineage.generation &&
+	if (!n->journal_lost && n->st.lineage.generation && n->st.lineage.generation != w.lineage.generation &&
 	    !lineage_find(&w.lineage, n->st.lineage.generation)) {
 		link_refuse(n, l->index, REFUSE_SPLIT);
 		return 0;
 	}
+	restore_give_up(n);
 	memcpy(n->st.pair, w.pair, 16);
 	n->st.have_pair = true;
 	n->st.session_high = l->session = l->save_session = l->frame.session;

@@ -19,6 +19,7 @@ enum { BATCH_FREE, BATCH_OPEN, BATCH_CLOSED, BATCH_WRITING, BATCH_WRITTEN };
 
 #define SEGMENTS_AHEAD 4u /* of the journal: making one takes longer than filling one */
 #define CREATE_RETRY_MS 1000u
+#define SHRUNK_MS 10000u /* no new segments after some were given back for want of space */
 
 static void push_ready(struct journal *j);
 static void sync_pump(struct journal *j);
@@ -564,6 +565,30 @@ void journal_release(struct journal *j, uint64_t lsn)
 	}
 }
 
+static void removed(struct io *io)
+{
+	struct journal *j = io->owner;
+
+	j->removing = false;
+	j->slots[io->file].state = io->result && io->result != -ENOENT ? SEG_FREE : SEG_ABSENT;
+}
+
+bool journal_shrink(struct journal *j, uint64_t now_ms)
+{
+	for (uint32_t i = j->slot_count; i-- > 0 && !j->removing;) {
+		if (j->slots[i].state != SEG_FREE)
+			continue;
+		j->slots[i].state = SEG_CREATING;
+		j->removing = true;
+		j->retry_ms = now_ms + SHRUNK_MS;
+		j->remove_io = (struct io){ .op = IO_REMOVE, .kind = (uint8_t)j->kind, .file = i, .done = removed,
+			.owner = j };
+		j->env->ops->submit(j->env, &j->remove_io);
+		return true;
+	}
+	return false;
+}
+
 void journal_pump(struct journal *j, uint64_t now_ms, bool quiet)
 {
 	if (!quiet || !count_slots(j, SEG_FREE))
@@ -580,7 +605,7 @@ bool journal_idle(const struct journal *j)
 		if (state == BATCH_WRITING || (!j->failed && state != BATCH_FREE))
 			return false;
 	}
-	return !j->syncing && !j->creating && !j->activating && journal_reads_idle(j);
+	return !j->syncing && !j->creating && !j->removing && !j->activating && journal_reads_idle(j);
 }
 
 const struct batch *journal_in_memory(const struct journal *j, uint64_t pos)

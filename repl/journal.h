@@ -130,7 +130,8 @@ struct journal {
 	struct journal_sync *syncs, **syncs_tail;
 	struct journal_sync background;
 	uint32_t activating;   /* segments whose header is on its way */
-	struct io create_io;
+	struct io create_io, remove_io;
+	bool removing;
 	bool creating;
 	struct io *sync_ios;   /* one a slot */
 	void (*on_written)(struct journal *j); /* written_lsn moved, or failed was set */
@@ -181,6 +182,9 @@ void journal_release(struct journal *j, uint64_t lsn);
 /* Keep segments ready ahead of need (quiet: not now, a commit has the disk), finish syncs and reads; from
  * node_batch_end(). */
 void journal_pump(struct journal *j, uint64_t now_ms, bool quiet);
+/* Give a segment that is not in use back to the file system, which is full; none is made anew for a while. False: there
+ * is none, or one is on its way out already. */
+bool journal_shrink(struct journal *j, uint64_t now_ms);
 bool journal_idle(const struct journal *j);
 
 /* ---- reading ---- */

@@ -429,7 +429,7 @@ void node_time(struct node *n, uint64_t now_ms, uint64_t wall_ms)
 	if (n->now_ms && now_ms > n->last_tick_ms + LATE_TICK_MS)
 		n->late_tick = true;
 	if (!n->now_ms)
-		n->link_since_ms = now_ms;
+		n->link_since_ms = n->last_error_ms = now_ms;
 	n->last_tick_ms = n->now_ms = now_ms;
 	n->wall_ms = wall_ms;
 }

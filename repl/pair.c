@@ -29,7 +29,8 @@ void pair_hello(struct node *n, struct hello *h)
 	h->overwrite = n->config.overwrite;
 	h->has_images = pair_has_images(n);
 	h->role = n->role;
-	h->lineage = n->st.lineage;
+	if (!n->journal_lost)
+		h->lineage = n->st.lineage;
 	h->committed = n->role == NODE_BACKUP ? n->committed : n->acked_epoch;
 	h->epoch_high = n->st.epoch_high > n->cur.number ? n->st.epoch_high : n->cur.number;
 	if (n->role == NODE_BACKUP && n->cur_ep && n->cur_ep->number > h->epoch_high)

@@ -75,13 +75,16 @@ static void advice(const struct node *n, struct status *s)
 		text = "This copy is older than its peer's. Use the peer; this SOURCE is kept as it is.";
 	else if (n->failed)
 		text = "Mend the cause, umount and mount again; or `failover force` to take the committed state.";
+	else if (n->journal_lost)
+		text = "The journal that SOURCE names is not there: umount, and mount with the journal= it had; "
+		       "if it is gone for good, the primary sends everything again.";
 	else if (n->destage_full)
 		text = "SOURCE's file system is full: make room, the journal waits for it.";
 	else if (n->role == NODE_PRIMARY && n->live < 0)
 		text = "No peer holds the guest's writes. Check the backup and the network; it reconnects by itself.";
 	else if (n->role == NODE_PRIMARY && n->unfit)
 		text = "What the peer lacks does not fit its journal: umount the backup and mount it with a larger journal-size.";
-	else if (n->role == NODE_BACKUP && n->live < 0)
+	else if (n->role == NODE_BACKUP && n->live < 0 && n->committed)
 		text = "If the primary's host is dead for certain, `failover` makes this node writable.";
 	else if (n->role == NODE_PRIMARY && n->sync_state == SYNC_COMMIT && n->peer_overlay)
 		text = "The sync is complete; the next `flush` commits it and drops the backup's overlay.";

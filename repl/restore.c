@@ -255,17 +255,34 @@ static int leftovers(struct node *n, const struct boot *boot)
 	return 0;
 }
 
-static void inconsistent(struct node *n)
+/*
+ * The journal is not where the state says. Perhaps only journal= was changed: so the state is left as it is, and the
+ * right journal can still be mounted. It is given up when a primary begins to send everything anew.
+ */
+static void lost(struct node *n)
 {
+	n->journal_lost = true;
 	for (struct image *i = n->images; i; i = i->next) {
 		i->consistent = false;
 		i->visible = i->next_visible = false;
 		i->direct = true;
 	}
-	n->committed = n->st.epoch = 0;
-	n->st.image_count = 0;
-	n->st.lineage.generation = 0;
-	n->st.lineage.count = 0;
+	n->committed = 0;
+}
+
+void restore_give_up(struct node *n)
+{
+	struct state *st = &n->st;
+
+	if (!n->journal_lost)
+		return;
+	n->journal_lost = false;
+	st->image_count = 0;
+	st->epoch = 0;
+	memset(&st->lineage, 0, sizeof(st->lineage));
+	n->env->ops->random(n->env, st->journal_id, 16);
+	memcpy(n->journal.id, st->journal_id, 16);
+	memcpy(n->overlay.id, st->journal_id, 16);
 }
 
 /* ---- opening ---- */
@@ -365,7 +382,7 @@ int restore_journal(struct node *n, const struct boot *boot, char *err, size_t e
 	if (!fresh && n->st.tail_lsn > 1 && !journal_present(&n->journal)) {
 		node_error(n, "the journal that SOURCE names is not there: every image is inconsistent until the primary sends it "
 		           "again; was journal= changed?");
-		inconsistent(n);
+		lost(n);
 	}
 	return walk(n, boot, err, err_size);
 }

@@ -9,6 +9,8 @@
 
 #include "core.h"
 
+#define SAVE_TRIES 16u /* on a full disk, each with a segment less */
+
 static void begin(struct node *n);
 
 static void finished(struct io *io)
@@ -16,6 +18,15 @@ static void finished(struct io *io)
 	struct node *n = io->owner;
 	struct save *list = n->saves_running;
 
+	/* On a full disk the state goes before segments that are only kept ready. */
+	if ((io->result == -ENOSPC || io->result == -EDQUOT) && n->have_journal && n->save_tries < SAVE_TRIES &&
+	    (journal_shrink(&n->overlay, n->now_ms) || journal_shrink(&n->journal, n->now_ms) || n->overlay.removing ||
+	     n->journal.removing)) {
+		n->save_tries++;
+		n->env->ops->submit(n->env, io);
+		return;
+	}
+	n->save_tries = 0;
 	n->saves_running = NULL;
 	n->saving = false;
 	if (io->result)

@@ -282,6 +282,12 @@ bool sync_fits(const struct node *n)
  * ends it. */
 static void unfit(struct node *n)
 {
+	primary_sendq_pump(n, true);
+	primary_held_pump(n, true);
+	if (n->unfit_until_ms) {
+		commit_unfit(n);
+		return;
+	}
 	if (!n->unfit_told)
 		node_error(n, "what the peer lacks does not fit its journal (%llu bytes): mount it with a larger journal-size",
 		           (unsigned long long)n->peer_capacity);
@@ -289,9 +295,6 @@ static void unfit(struct node *n)
 	n->protected_ = false;
 	node_reason(n, "what the peer lacks does not fit its journal (%llu bytes); mount it with a larger journal-size",
 	            (unsigned long long)n->peer_capacity);
-	primary_sendq_pump(n, true);
-	primary_held_pump(n, true);
-	commit_unfit(n);
 }
 
 /* Bytes that must be sent before a cut. */
@@ -337,7 +340,12 @@ void sync_pump(struct node *n)
 		n->sync_turn = false;
 		return;
 	}
-	n->unfit |= !sync_fits(n);
+	if (n->unfit && n->unfit_until_ms && n->now_ms >= n->unfit_until_ms) {
+		n->unfit = false;
+		n->unfit_until_ms = 0;
+	}
+	if (!n->unfit_until_ms)
+		n->unfit |= !sync_fits(n);
 	if (n->unfit) {
 		unfit(n);
 		return;
@@ -398,6 +406,7 @@ void sync_begin(struct node *n, const struct hello *peer, bool full)
 	n->sync_bytes = 0;
 	n->protected_ = false;
 	n->unfit = n->unfit_told = false;
+	n->unfit_until_ms = 0;
 	for (uint32_t i = 0; i < peer->image_count; i++) {
 		struct image *img = node_image_by_id(n, peer->images[i].id);
 		struct image gone = { .id = peer->images[i].id };

@@ -10,6 +10,7 @@ random_file "$AS/disk.img" $((40 << 20))
 pair_up
 flush "$A"
 committed=$(sum "$B/disk.img")
+epoch=$(status "$B" .epoch.committed)
 fallocate -l "$(df -B1 --output=avail "$BS" | tail -n 1)" "$BS/.ballast" 2>/dev/null ||
 	dd if=/dev/zero of="$BS/.ballast" bs=1M status=none 2>/dev/null || :
 for ((i = 0; i < 4; i++)); do
@@ -23,7 +24,9 @@ if [ "$verdict" = fine ]; then
 	assert_same "$A/disk.img" "$B/disk.img"
 else
 	case $verdict in ENOSPC | ETIMEDOUT | ENOTCONN | EIO) ;; *) fail "flush: $REPLY_LINE" ;; esac
-	assert_eq "$(sum "$B/disk.img")" "$committed" "the backup's image"
+	# Unless the catch-up found room after all and ended with a commit of its own, nothing has changed.
+	now=$(sum "$B/disk.img")
+	[ "$(status "$B" .epoch.committed)" != "$epoch" ] || assert_eq "$now" "$committed" "the backup's image"
 fi
 rm "$BS/.ballast"
 wait_protected 90

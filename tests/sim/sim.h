@@ -11,7 +11,8 @@
  * wire.c   connections between the hosts: env_ops' links
  * host.c   a host's life: start, crash, stop; the env_ops that join the parts
  * model.c  what must be true: contents by stamp, epochs' cuts, floors
- * guest.c  load: the primary's guest, the twin on the backup, full reads (probes)
+ * guest.c  load: the primary's guest, the twin on the backup
+ * probe.c  reading all of a node that has just started
  * check.c  the oracle: can what was read be true?
  * world.c  the scenario: who crashes when, flush, failover
  * heal.c   its end: no more faults, progress is demanded

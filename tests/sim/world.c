@@ -162,7 +162,7 @@ static void stopped(struct sim *s, struct event *e)
 	count = disk_images(s, &h->disk, img);
 	if (h->index == s->primary)
 		model_check_floor(s, img, count, true);
-	else if (h->committed)
+	else if (h->committed && !s->faults) /* a disk that failed keeps the rest in its journal */
 		model_check_epoch(s, img, count, h->committed, false);
 	for (uint32_t i = 0; i < count; i++)
 		pool_put(s, img[i].data, img[i].size + 1);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Shared by the guests' files: guest.c, probe.c. */
+#ifndef COLOFS_TESTS_GUEST_H
+#define COLOFS_TESTS_GUEST_H
+
+#include "sim.h"
+
+#define SLOT_BYTES ((size_t)MODEL_SECTORS * SECTOR)
+
+enum kind { K_READ, K_WRITE, K_ZERO, K_SYNC, K_TRUNC, K_CREATE, K_UNLINK, K_RENAME, K_PROBE };
+
+struct slot {
+	struct guest_io g; /* first */
+	struct host *host;
+	bool busy, twin, zero, has_attr;
+	uint8_t kind;
+	uint64_t op, issued_us, epoch_low;
+	uint64_t image_id;
+	uint32_t first, count; /* sectors */
+	struct attr attr;
+	version_t *floor;      /* MODEL_SECTORS of them */
+	struct image *image;   /* held open */
+	size_t buf_size;
+};
+
+struct probe {
+	bool running;
+	uint64_t epoch;
+	uint32_t restarts;
+	uint32_t count;
+	struct probe_image images[MODEL_IMAGES * 2];
+	void (*fn)(struct sim *s, struct host *h, struct probe_image *img, uint32_t count);
+	struct slot slot;
+};
+
+struct guests {
+	struct slot slots[HOSTS][GUEST_SLOTS];
+	struct probe probe[HOSTS];
+	bool running[HOSTS], ticking[HOSTS];
+	uint64_t names;       /* counter for new ones */
+	char orphans[GUEST_SLOTS][NAME_LEN];
+};
+
+void probe_free(struct sim *s, struct probe *p);
+
+#endif
