@@ -387,6 +387,8 @@ enum { SENT = 1, HELD = 2, COUNTED = 4, QUEUED = 8, WRITTEN = 16 };
 void primary_counted(struct node *n, struct guest_io *g); /* its image write ended: the epoch's count */
 void primary_finish(struct node *n, struct guest_io *g);  /* the answer, once going alone is recorded */
 
+void primary_end(struct node *n, struct guest_io *g, int error);
+
 /* names.c */
 void primary_names(struct node *n, struct guest_io *g);
 void primary_create(struct node *n, struct guest_io *g);

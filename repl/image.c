@@ -85,18 +85,21 @@ void images_collect(struct node *n)
 {
 	struct image *next;
 
-	if (!n->collect)
+	if (!n->collect || n->role == NODE_BACKUP)
 		return;
 	n->collect = false;
 	for (struct image *i = n->images; i; i = next) {
 		next = i->next;
-		if (i->visible || i->next_visible || i->opens || i->claims.count || i->direct || i->foreign || i->touched_com || i->background ||
-		    n->com_syncs || n->reads || (n->have_journal && (epoch_references(n, i) || !destage_clean(n))))
+		if (i->visible || i->next_visible || i->opens || i->direct || i->foreign || i->name[0])
+			continue; /* image_close() asks again */
+		if (i->claims.count || i->touched_com || i->background || n->com_syncs || n->reads ||
+		    sync_covers(n, i, 0, UINT64_MAX / 2) ||
+		    (n->have_journal && (epoch_references(n, i) || !destage_clean(n)))) {
+			n->collect = true;
 			continue;
-		if (n->role != NODE_BACKUP && !i->name[0] && !sync_covers(n, i, 0, UINT64_MAX / 2)) {
-			file_let_go(n, i->id, false);
-			image_drop(n, i);
 		}
+		file_let_go(n, i->id, false);
+		image_drop(n, i);
 	}
 }
 

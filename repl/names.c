@@ -7,6 +7,15 @@
 
 #include "core.h"
 
+/* The image has no name any more; it goes when nobody uses it. */
+static void nameless(struct node *n, struct image *img)
+{
+	primary_meta(n, FRAME_UNLINK, img, 0, 0, 0, NULL);
+	img->visible = false;
+	img->name[0] = 0;
+	n->dir_touched = n->collect = true;
+}
+
 static void unlink_done(struct io *io)
 {
 	struct guest_io *g = io->owner;
@@ -14,18 +23,9 @@ static void unlink_done(struct io *io)
 	struct node *n = img->node;
 
 	n->ios_busy--;
-	if (!io->result) {
-		primary_meta(n, FRAME_UNLINK, img, 0, 0, 0, NULL);
-		img->visible = false;
-		img->name[0] = 0;
-		n->dir_touched = true;
-	}
-	primary_counted(n, g);
-	range_release(&img->claims, &g->claim);
-	if (io->result)
-		guest_finish(n, g, io->result);
-	else
-		primary_finish(n, g);
+	if (!io->result)
+		nameless(n, img);
+	primary_end(n, g, io->result);
 }
 
 static void rename_done(struct io *io)
@@ -38,21 +38,13 @@ static void rename_done(struct io *io)
 	if (!io->result) {
 		struct image *old = node_image(n, g->name);
 
-		if (old && old != img) {
-			primary_meta(n, FRAME_UNLINK, old, 0, 0, 0, NULL);
-			old->visible = false;
-			old->name[0] = 0;
-		}
+		if (old && old != img)
+			nameless(n, old);
 		memcpy(img->name, g->name, sizeof(img->name));
 		primary_meta(n, FRAME_RENAME, img, 0, 0, 0, img->name);
 		n->dir_touched = true;
 	}
-	primary_counted(n, g);
-	range_release(&img->claims, &g->claim);
-	if (io->result)
-		guest_finish(n, g, io->result);
-	else
-		primary_finish(n, g);
+	primary_end(n, g, io->result);
 }
 
 void primary_names(struct node *n, struct guest_io *g)

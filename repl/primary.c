@@ -155,6 +155,17 @@ void primary_finish(struct node *n, struct guest_io *g)
 	guest_finish(n, g, 0);
 }
 
+/* The local part of a request that claimed a range has ended. */
+void primary_end(struct node *n, struct guest_io *g, int error)
+{
+	primary_counted(n, g);
+	range_release(&g->image->claims, &g->claim);
+	if (error)
+		guest_finish(n, g, error);
+	else
+		primary_finish(n, g);
+}
+
 /* ---- held answers ---- */
 
 static bool still_missing(const struct guest_io *g)
@@ -406,12 +417,7 @@ static void range_done(struct io *io)
 	} else if (mirrored_ever(n) && g->op != GUEST_ALLOC && to > from) {
 		dirty_mark(&img->miss, from, to - from);
 	}
-	primary_counted(n, g);
-	range_release(&img->claims, &g->claim);
-	if (io->result)
-		guest_finish(n, g, io->result);
-	else
-		primary_finish(n, g);
+	primary_end(n, g, io->result);
 }
 
 static void range_begin(struct node *n, struct guest_io *g)
