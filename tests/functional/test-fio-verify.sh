@@ -11,7 +11,7 @@ truncate -s "${MEGABYTES}M" "$AS/io_uring.img" "$AS/libaio.img"
 pair_up link-timeout=20s
 for engine in io_uring libaio; do
 	fio --name="$engine" --filename="$A/$engine.img" --rw=randwrite --bs=4k --size="${MEGABYTES}M" --ioengine=$engine \
-		--iodepth=32 --direct=1 --verify=crc32c --verify_fatal=1 --randrepeat=0 >"$T/fio.log" 2>&1 ||
+		--iodepth=32 --direct=1 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --randrepeat=0 >"$T/fio.log" 2>&1 ||
 		fail "$engine: $(tail -n 20 "$T/fio.log")"
 	grep -E 'write: IOPS|read: IOPS' "$T/fio.log" || :
 done
