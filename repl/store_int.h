@@ -29,6 +29,8 @@ struct store_file {
 	int fd, dfd;                   /* buffered; O_DIRECT or -1 */
 	uint32_t align_mem, align_off; /* bytes, of O_DIRECT */
 	uint64_t size;                 /* bytes; this daemon is the only writer */
+	unsigned direct_writes, buffered_writes; /* in flight; never both */
+	struct store_op *gate, *gate_tail;       /* writes that wait for the other kind to end */
 	struct store_file *next;
 };
 
@@ -42,6 +44,7 @@ struct store_op {
 	uint64_t pos, end;                          /* bytes: what store_zero() still has to do */
 	unsigned retries;
 	bool buffered; /* O_DIRECT was refused for this one */
+	uint8_t through; /* the file's gate: 0 outside, 1 as a buffered write, 2 as a direct one */
 	uint8_t stage;
 };
 

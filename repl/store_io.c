@@ -41,6 +41,60 @@ static bool fits_direct(const struct store_op *op, uint64_t off, uint64_t len, c
 
 static void rw_step(struct store_op *op, int res);
 
+static void rw_submit(struct store_op *op);
+
+/*
+ * The gate: direct and buffered writes of one file are never in flight together, even where their ranges do not
+ * overlap. The page cache works in folios, which may be large: one that a buffered write dirties while a direct write
+ * beside it ends cannot be invalidated, and the kernel then fails the next fdatasync with EIO.
+ */
+static bool gate_enter(struct store_op *op, bool direct)
+{
+	struct store_file *f = op->file;
+
+	if (op->through == 1 + direct)
+		return true;
+	if (f->gate || (direct ? f->buffered_writes : f->direct_writes)) {
+		op->next = NULL;
+		if (f->gate)
+			f->gate_tail->next = op;
+		else
+			f->gate = op;
+		f->gate_tail = op;
+		return false;
+	}
+	op->through = 1 + direct;
+	*(direct ? &f->direct_writes : &f->buffered_writes) += 1;
+	return true;
+}
+
+/* Those that waited go on in order, as far as they are of one kind. */
+static void gate_leave(struct store_op *op)
+{
+	struct store_file *f = op->file;
+
+	if (!op->through)
+		return;
+	*(op->through == 2 ? &f->direct_writes : &f->buffered_writes) -= 1;
+	op->through = 0;
+	struct store_op *list = f->gate;
+
+	f->gate = f->gate_tail = NULL;
+	while (list) {
+		struct store_op *first = list;
+
+		list = first->next;
+		first->next = NULL;
+		rw_submit(first); /* enters, or waits again behind those before it */
+	}
+}
+
+static void rw_finish(struct store_op *op, int result)
+{
+	gate_leave(op);
+	store_finish(op, result);
+}
+
 static void rw_submit(struct store_op *op)
 {
 	struct io *io = op->io;
@@ -48,6 +102,13 @@ static void rw_submit(struct store_op *op)
 	char *buf = (char *)io->buf + io->progress;
 	bool direct = fits_direct(op, off, len, buf);
 	int fd = direct ? op->file->dfd : op->file->fd;
+
+	if (io->op == IO_WRITE) {
+		if (op->through && op->through != 1 + direct)
+			gate_leave(op); /* the rest goes the other way */
+		if (!gate_enter(op, direct))
+			return;
+	}
 	struct io_uring_sqe *sqe = store_sqe(op, rw_step);
 
 	io->fd = fd;
@@ -71,7 +132,7 @@ static void rw_failed(struct store_op *op, int res)
 	/* Part of it may have got there, and made the file longer. */
 	if (op->io->op == IO_WRITE && !fstat(f->fd, &st))
 		f->size = (uint64_t)st.st_size;
-	store_finish(op, res);
+	rw_finish(op, res);
 }
 
 static void rw_step(struct store_op *op, int res)
@@ -84,7 +145,7 @@ static void rw_step(struct store_op *op, int res)
 		rw_failed(op, res);
 	} else if (!res && io->op == IO_READ) { /* the end of file */
 		memset((char *)io->buf + io->progress, 0, io->len - io->progress);
-		store_finish(op, 0);
+		rw_finish(op, 0);
 	} else if (!res) {
 		rw_failed(op, -EIO);
 	} else {
@@ -95,7 +156,7 @@ static void rw_step(struct store_op *op, int res)
 		if (io->progress < io->len)
 			rw_submit(op);
 		else
-			store_finish(op, 0);
+			rw_finish(op, 0);
 	}
 }
 
