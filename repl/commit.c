@@ -274,7 +274,7 @@ static void cut(struct node *n)
 	n->com = n->cur;
 	n->cur = (struct pepoch){ .number = n->com.number + 1 };
 	n->com_active = true;
-	n->com_local = n->com_remote = n->com_refused = false;
+	n->com_local = n->com_remote = false;
 	n->com_was_sync = n->sync_state == SYNC_COMMIT;
 	n->com_error = 0;
 	n->com_syncs = 0;

@@ -258,7 +258,6 @@ struct node {
 	/* primary */
 	struct pepoch cur, com;
 	bool com_active, com_local, com_remote, com_was_sync;
-	bool com_refused;
 	uint32_t com_syncs;     /* fdatasyncs outstanding */
 	int com_error;
 	uint64_t com_started_ms;
@@ -270,7 +269,6 @@ struct node {
 	uint64_t acked_epoch, acked_ms; /* last commit confirmed; now_ms then */
 	char acked_name[65];
 	bool have_sets;         /* dirty sets are kept against acked_epoch */
-	uint64_t miss_bytes_hint;
 	struct guest_io *sendq, **sendq_tail; /* writes whose frames wait for room, payload in their buffers */
 	uint64_t sendq_bytes;
 	struct guest_io *held, **held_tail;
@@ -319,7 +317,6 @@ struct node {
 	uint64_t last_seq;
 	struct journal_sync com_sync;
 	uint32_t com_files;             /* fdatasyncs of direct images outstanding */
-	uint64_t com_frame_epoch;
 	uint64_t lost_bytes;            /* uncommitted bytes dropped by the last link's loss or held now */
 	struct vread *reads, *reads_tail; /* in the order they began */
 	struct guest_io *twin_wait, **twin_wait_tail; /* writes waiting for room in a log */
@@ -329,7 +326,6 @@ struct node {
 	struct journal_mark overlay_mark; /* the first batch of the overlay that counts */
 	uint64_t overlay_release, overlay_release_version; /* segments to free when older reads ended */
 	bool local_path;                /* promoted, not drained: this node's writes go through the journal */
-	bool drained;
 	bool hold_local;                /* the last pass before `drained` */
 	struct save drain_save;
 	bool drain_saving;

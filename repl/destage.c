@@ -39,7 +39,6 @@ struct destage {
 	struct io io;
 	struct save save;
 	struct journal_sync local_sync;
-	bool tail_only;
 };
 
 int destage_init(struct node *n)

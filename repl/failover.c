@@ -218,7 +218,6 @@ static void drained(struct save *s, int error)
 	}
 	/* Durable: recovery will not replay the journal over what is written into the images from now on. */
 	n->hold_local = n->local_path = false;
-	n->drained = true;
 	journal_release(&n->journal, n->st.tail_lsn);
 	node_log(n, LOG_LVL_INFO, "the journal is drained; writes go straight to the images");
 }

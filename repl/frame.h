@@ -87,7 +87,7 @@ struct hello_image {
 struct hello {
 	uint16_t proto_min, proto_max;
 	uint8_t node[16], pair[16];
-	bool have_pair, overwrite, has_images, accepts_only;
+	bool have_pair, overwrite, has_images;
 	int role;
 	struct lineage lineage;
 	uint64_t committed, epoch_high, session_high;
