@@ -154,6 +154,17 @@ static int journal_frame(struct node *n, struct plink *l, uint8_t type)
 	return err;
 }
 
+static void hash_free(struct hash_job *h)
+{
+	struct hash_job **p = &h->node->hash_list;
+
+	while (*p != h)
+		p = &(*p)->next;
+	*p = h->next;
+	h->node->hash_jobs--;
+	free(h);
+}
+
 static void hash_answer(struct node *n, uint64_t session, uint64_t seq, bool equal)
 {
 	struct frame f = { .type = FRAME_HASHR, .off = seq, .len = equal };
@@ -167,8 +178,7 @@ static void hash_read(void *owner, int error)
 	struct hash_job *h = owner;
 
 	hash_answer(h->node, h->session, h->seq, !error && hash_equal(h));
-	h->node->hash_jobs--;
-	free(h);
+	hash_free(h);
 }
 
 /* The query is answered for the uncommitted view at this place in the stream. */
@@ -188,6 +198,8 @@ static int hash_query(struct node *n, struct plink *l)
 	*h = (struct hash_job){ .node = n, .image = img, .session = l->session, .seq = f->seq, .off = f->off,
 		.len = f->len };
 	memcpy(h->digest, l->payload, 32);
+	h->next = n->hash_list;
+	n->hash_list = h;
 	n->hash_jobs++;
 	if (direct_goes(img))
 		direct_hash(n, h, hash_read);
@@ -312,16 +324,6 @@ bool backup_commit_adopt(struct node *n)
 	return !err;
 }
 
-static void commit_drop(struct node *n, int err)
-{
-	refuse_epoch(n, n->com_ep->number, err == -EAGAIN ? ENOSPC : EIO);
-	epoch_free(n->com_ep);
-	n->com_ep = NULL;
-	n->tail_wanted = true;
-	for (struct image *i = n->images; i; i = i->next)
-		i->committing = false;
-}
-
 /* The files of images in their first sync are durable: append the commit record, make the journal durable. */
 void backup_commit_append(struct node *n)
 {
@@ -339,14 +341,44 @@ void backup_commit_append(struct node *n)
 	e->last_lsn = e->end.lsn - 1;
 }
 
+/* Recovery must not take the refused epoch's records for part of what follows. */
+static int put_drop(struct node *n)
+{
+	struct record r = { .type = REC_DROP };
+	void *payload;
+	uint64_t pos;
+	int err = journal_get(&n->journal, n->session, n->cur_ep->number, 0, 0, &payload, &pos);
+
+	if (err)
+		return err == -EAGAIN ? -ENOBUFS : err;
+	note_first(n, n->cur_ep);
+	journal_put(&n->journal, &r);
+	return 0;
+}
+
+/* The primary goes on behind an epoch that was refused: with the next number, with a frame or with COMMIT itself. */
+static int refused_ends(struct node *n, uint64_t epoch)
+{
+	if (!n->refused_epoch || n->cur_ep || epoch != n->refused_epoch + 1)
+		return 0;
+	n->refused_epoch = 0;
+	n->cur_ep = epoch_new(epoch, n->session);
+	return n->cur_ep ? put_drop(n) : -ENOMEM;
+}
+
 static int commit_got(struct node *n, struct plink *l)
 {
 	struct frame *f = &l->frame;
-	struct epoch *e = n->cur_ep;
 	struct getter g = getter_init(l->payload, f->payload_len);
 
 	if (f->epoch == n->refused_epoch && n->refused_epoch)
 		return 0; /* its REFUSED is on the way */
+	int err = refused_ends(n, f->epoch);
+
+	if (err)
+		return err;
+	struct epoch *e = n->cur_ep;
+
 	if (!e || n->com_ep || f->epoch != e->number)
 		return -EPROTO;
 	if (f->len != e->count || f->image != e->chain || (e->count && (f->off != e->first_seq || f->seq != e->last_seq))) {
@@ -372,31 +404,16 @@ static int commit_got(struct node *n, struct plink *l)
 	if (MUTANT("visible-before-sync"))
 		epoch_apply(n, e);
 	direct_cut(n);
-	int err = put_adopted(n, e);
+	err = put_adopted(n, e);
 
 	if (err)
-		commit_drop(n, err);
+		commit_failed(n, err);
 	else
 		direct_commit(n);
 	return 0;
 }
 
 /* ---- frames ---- */
-
-/* Recovery must not take the refused epoch's records for part of what follows. */
-static int put_drop(struct node *n)
-{
-	struct record r = { .type = REC_DROP };
-	void *payload;
-	uint64_t pos;
-	int err = journal_get(&n->journal, n->session, n->cur_ep->number, 0, 0, &payload, &pos);
-
-	if (err)
-		return err == -EAGAIN ? -ENOBUFS : err;
-	note_first(n, n->cur_ep);
-	journal_put(&n->journal, &r);
-	return 0;
-}
 
 /* The epoch a numbered frame belongs to: the current one, or the one after a refused one. */
 static int epoch_check(struct node *n, const struct frame *f)
@@ -407,16 +424,10 @@ static int epoch_check(struct node *n, const struct frame *f)
 	n->received += frame_cost(f);
 	if (n->refused_epoch && f->epoch == n->refused_epoch)
 		return 0;
-	if (n->refused_epoch && f->epoch == n->refused_epoch + 1 && !n->cur_ep) {
-		n->refused_epoch = 0;
-		n->cur_ep = epoch_new(f->epoch, n->session);
-		if (!n->cur_ep)
-			return -ENOMEM;
-		int err = put_drop(n);
+	int err = refused_ends(n, f->epoch);
 
-		if (err)
-			return err;
-	}
+	if (err)
+		return err;
 	if (!n->cur_ep || f->epoch != n->cur_ep->number)
 		return -EPROTO;
 	if (!n->cur_ep->count)
@@ -495,4 +506,13 @@ void backup_pump(struct node *n)
 {
 	if (n->live >= 0 && n->links[n->live].state == PL_LIVE && !n->failed)
 		grant(n);
+}
+
+void backup_free(struct node *n)
+{
+	epoch_free(n->cur_ep);
+	epoch_free(n->com_ep);
+	while (n->hash_list)
+		hash_free(n->hash_list);
+	direct_free(n);
 }

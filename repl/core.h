@@ -190,6 +190,7 @@ struct sync_op {
 
 /* A hash query on its way to an answer. */
 struct hash_job {
+	struct hash_job *next; /* in node's hash_list */
 	struct node *node;
 	struct image *image;
 	uint64_t session, seq, off, len;
@@ -201,6 +202,7 @@ struct hash_job {
 };
 
 struct vread; /* view.c */
+struct direct_op; /* direct.c */
 
 struct node {
 	struct env *env;
@@ -312,7 +314,9 @@ struct node {
 	uint64_t version;               /* of what is visible: grows with each commit */
 	uint64_t refused_epoch;         /* its frames are thrown away */
 	uint64_t granted, received;     /* credit, bytes, this session */
+	struct hash_job *hash_list;
 	uint32_t hash_jobs;
+	struct direct_op *direct_ops;
 	uint64_t direct_bytes;          /* of frames on their way to files */
 	uint64_t last_seq;
 	struct journal_sync com_sync;
@@ -436,6 +440,7 @@ int backup_frame(struct node *n, struct plink *l);   /* the whole frame is there
 void backup_session(struct node *n, struct plink *l);
 void backup_link_down(struct node *n);
 void backup_pump(struct node *n);
+void backup_free(struct node *n);
 bool backup_commit_adopt(struct node *n);
 void backup_commit_append(struct node *n);
 
@@ -458,6 +463,7 @@ bool hash_equal(const struct hash_job *h);
 void direct_cut(struct node *n);
 void direct_commit(struct node *n);
 void direct_link_down(struct node *n);
+void direct_free(struct node *n);
 
 /* view.c */
 void view_read(struct node *n, struct image *img, bool uncommitted, uint64_t off, uint64_t len, void *buf,

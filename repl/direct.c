@@ -11,6 +11,7 @@
 #include "core.h"
 
 struct direct_op {
+	struct direct_op *next; /* in node's direct_ops */
 	struct node *node;
 	struct image *image;
 	struct range claim;
@@ -29,6 +30,23 @@ bool direct_goes(const struct image *img)
 	return img->direct && !img->committing;
 }
 
+static void op_free(struct direct_op *op)
+{
+	struct direct_op **p = &op->node->direct_ops;
+
+	while (*p != op)
+		p = &(*p)->next;
+	*p = op->next;
+	free(op->buf);
+	free(op);
+}
+
+void direct_free(struct node *n)
+{
+	while (n->direct_ops)
+		op_free(n->direct_ops);
+}
+
 static void op_end(struct direct_op *op, int error)
 {
 	struct node *n = op->node;
@@ -45,8 +63,7 @@ static void op_end(struct direct_op *op, int error)
 	n->direct_bytes -= op->cost;
 	img->direct_busy--;
 	range_release(&img->claims, &op->claim);
-	free(op->buf);
-	free(op);
+	op_free(op);
 	direct_commit(n);
 }
 
@@ -105,6 +122,8 @@ static struct direct_op *op_new(struct node *n, struct image *img, uint64_t cost
 	op->node = n;
 	op->image = img;
 	op->cost = cost;
+	op->next = n->direct_ops;
+	n->direct_ops = op;
 	n->direct_bytes += cost;
 	img->direct_busy++;
 	return op;

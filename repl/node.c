@@ -385,8 +385,7 @@ void node_destroy(struct node *n)
 {
 	if (!n)
 		return;
-	epoch_free(n->cur_ep);
-	epoch_free(n->com_ep);
+	backup_free(n);
 	epoch_free(n->local);
 	while (n->seals) {
 		struct epoch *e = n->seals;
