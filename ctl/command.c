@@ -68,7 +68,7 @@ static int parse_flush(struct command *c, const struct words *w, char *err, size
 		count--;
 	}
 	if (count > 2)
-		return fail(err, err_size, "flush takes [NAME] [nowait], not \"%s\"", w->word[2]);
+		return fail(err, err_size, "%s takes [NAME] [nowait], not \"%s\"", w->word[0], w->word[2]);
 	if (count == 2) {
 		if (!name_ok(w->word[1]))
 			return fail(err, err_size, "a checkpoint name is 1 to %d of A-Za-z0-9._:-",
@@ -89,16 +89,27 @@ static int parse_failover(struct command *c, const struct words *w, char *err, s
 			c->force = true;
 		} else if (strcmp(word, "drop-overlay") == 0) {
 			c->drop_overlay = true;
+		} else if (strcmp(word, "keep-prepared") == 0) {
+			c->keep_prepared = true;
 		} else if (strncmp(word, "epoch=", 6) == 0) {
 			if (c->have_epoch || parse_epoch(&c->epoch, word + 6))
 				return fail(err, err_size, "failover takes one epoch=NUMBER");
 			c->have_epoch = true;
 		} else {
 			return fail(err, err_size,
-				    "failover takes [epoch=N] [drop-overlay] [force], not \"%s\"",
+				    "failover takes [epoch=N] [drop-overlay] [keep-prepared] [force], "
+				    "not \"%s\"",
 				    word);
 		}
 	}
+	return 0;
+}
+
+static int parse_number(struct command *c, const struct words *w, char *err, size_t err_size)
+{
+	if (w->count != 2 || parse_epoch(&c->epoch, w->word[1]))
+		return fail(err, err_size, "%s takes the number of an epoch", w->word[0]);
+	c->have_epoch = true;
 	return 0;
 }
 
@@ -156,7 +167,9 @@ int command_parse(struct command *c, const char *text, size_t len, char *err, si
 #undef X
 	};
 	static int (*const parse[])(struct command *, const struct words *, char *, size_t) = {
-		[CMD_FLUSH] = parse_flush,  [CMD_FAILOVER] = parse_failover,
+		[CMD_FLUSH] = parse_flush,  [CMD_PREPARE] = parse_flush,
+		[CMD_COMMIT] = parse_number, [CMD_ABORT] = parse_number,
+		[CMD_WAIT] = parse_number,  [CMD_FAILOVER] = parse_failover,
 		[CMD_CONNECT] = parse_none, [CMD_DISCONNECT] = parse_none,
 		[CMD_HELP] = parse_none,
 	};

@@ -12,14 +12,16 @@
 #define COMMAND_MAX 4096 /* bytes in one write; more is E2BIG */
 #define NAME_MAX_LEN 64  /* checkpoint NAME: 1-64 of A-Za-z0-9._:- */
 
-enum verb { CMD_FLUSH, CMD_FAILOVER, CMD_CONNECT, CMD_DISCONNECT, CMD_HELP };
+enum verb {
+	CMD_FLUSH, CMD_PREPARE, CMD_COMMIT, CMD_ABORT, CMD_WAIT, CMD_FAILOVER, CMD_CONNECT, CMD_DISCONNECT, CMD_HELP,
+};
 
 struct command {
 	enum verb verb;
-	char name[NAME_MAX_LEN + 1]; /* flush; "" if none */
-	bool nowait;                 /* flush */
-	bool force, drop_overlay;    /* failover */
-	bool have_epoch;             /* failover epoch=N */
+	char name[NAME_MAX_LEN + 1]; /* flush, prepare; "" if none */
+	bool nowait;                 /* flush, prepare */
+	bool force, drop_overlay, keep_prepared; /* failover */
+	bool have_epoch;             /* failover epoch=N; commit, abort, wait N */
 	uint64_t epoch;
 };
 

@@ -155,8 +155,13 @@ static void put_epochs(FILE *out, const struct status *s)
 {
 	fprintf(out,
 		"\"epoch\": {\"current\": %" PRIu64 ", \"committed\": %" PRIu64
-		", \"prepared\": null, \"name\": ",
+		", \"prepared\": ",
 		s->epoch_current, s->epoch_committed);
+	if (s->epoch_prepared)
+		fprintf(out, "%" PRIu64, s->epoch_prepared);
+	else
+		fputs("null", out);
+	fputs(", \"name\": ", out);
 	put_string(out, s->epoch_name);
 	fputs(", \"committed_age_ms\": ", out);
 	if (s->committed_age_ms >= 0)

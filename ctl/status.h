@@ -45,6 +45,7 @@ struct status {
 	char tls[64];          /* "" = null */
 	uint64_t rtt_us, since_ms;
 	uint64_t epoch_current, epoch_committed;
+	uint64_t epoch_prepared; /* 0 = null */
 	char epoch_name[65];
 	int64_t committed_age_ms; /* -1 = null */
 	bool have_peer;

@@ -34,7 +34,7 @@ void backup_session(struct node *n, struct plink *l)
 }
 
 /* The unfinished epoch is dropped: its records are void, since no commit record will name them. */
-static void drop_current(struct node *n)
+void backup_drop_current(struct node *n)
 {
 	if (!n->cur_ep)
 		return;
@@ -49,12 +49,12 @@ void backup_link_down(struct node *n)
 {
 	if (n->cur_ep && !n->com_ep && n->journal.open)
 		journal_push(&n->journal);
-	drop_current(n);
+	backup_drop_current(n);
 	n->refused_epoch = 0;
 	direct_link_down(n);
 }
 
-static void refuse_epoch(struct node *n, uint64_t epoch, int error)
+void backup_refuse(struct node *n, uint64_t epoch, int error)
 {
 	struct frame f = { .type = FRAME_REFUSED, .epoch = epoch, .off = (uint64_t)error };
 
@@ -146,9 +146,9 @@ static int journal_frame(struct node *n, struct plink *l, uint8_t type)
 	int err = record_apply(n, n->cur_ep, &r, pos, l->payload);
 
 	if (err == -ENOSPC || err == -ENOMEM) { /* the arena is full: a full journal */
-		refuse_epoch(n, f->epoch, ENOSPC);
+		backup_refuse(n, f->epoch, ENOSPC);
 		n->refused_epoch = f->epoch;
-		drop_current(n);
+		backup_drop_current(n);
 		return 0;
 	}
 	return err;
@@ -238,13 +238,18 @@ static void commit_synced(struct journal_sync *s, int error)
 	struct node *n = s->owner;
 
 	if (error) {
-		refuse_epoch(n, n->com_ep->number, EIO);
+		backup_refuse(n, n->com_ep->number, EIO);
 		epoch_free(n->com_ep);
 		n->com_ep = NULL;
 		node_fail(n, "the journal could not be made durable: %s", strerror(-error));
 		return;
 	}
-	commit_visible(n);
+	if (n->com_rec == REC_PREPARE)
+		prepared_synced(n);
+	else if (n->com_rec == REC_ABORT)
+		prepared_aborted(n);
+	else
+		commit_visible(n);
 }
 
 static int put_commit(struct node *n, struct epoch *e)
@@ -261,7 +266,7 @@ static int put_commit(struct node *n, struct epoch *e)
 
 	if (err)
 		return err;
-	struct record r = { .type = REC_COMMIT, .payload_len = len, .off = e->jfirst, .seq = e->jlast, .len = e->jcount,
+	struct record r = { .type = n->com_rec, .payload_len = len, .off = e->jfirst, .seq = e->jlast, .len = e->jcount,
 		.sum = sum64(buf, len), .image = e->generation };
 
 	memcpy(payload, buf, len);
@@ -306,9 +311,15 @@ static void commit_failed(struct node *n, int err)
 {
 	struct epoch *e = n->com_ep;
 
-	refuse_epoch(n, e->number, err == -EAGAIN ? ENOSPC : EIO);
-	epoch_free(e);
 	n->com_ep = NULL;
+	if (e->prepared) { /* it stays ready; the order comes again with the next session */
+		n->prep_ep = e;
+		if (n->live >= 0)
+			link_drop(n, n->live, "no room in the journal to take the prepared epoch");
+		return;
+	}
+	backup_refuse(n, e->number, err == -EAGAIN ? ENOSPC : EIO);
+	epoch_free(e);
 	n->tail_wanted = true;
 	for (struct image *i = n->images; i; i = i->next)
 		i->committing = false;
@@ -324,6 +335,14 @@ bool backup_commit_adopt(struct node *n)
 	return !err;
 }
 
+/* com_ep's record is appended: make it durable. */
+void backup_sync(struct node *n)
+{
+	n->com_sync.owner = n;
+	n->com_sync.done = commit_synced;
+	journal_sync(&n->journal, &n->com_sync);
+}
+
 /* The files of images in their first sync are durable: append the commit record, make the journal durable. */
 void backup_commit_append(struct node *n)
 {
@@ -334,9 +353,7 @@ void backup_commit_append(struct node *n)
 		commit_failed(n, err);
 		return;
 	}
-	n->com_sync.owner = n;
-	n->com_sync.done = commit_synced;
-	journal_sync(&n->journal, &n->com_sync);
+	backup_sync(n);
 	e->end = journal_mark(&n->journal);
 	e->last_lsn = e->end.lsn - 1;
 }
@@ -379,8 +396,11 @@ static int commit_got(struct node *n, struct plink *l)
 		return err;
 	struct epoch *e = n->cur_ep;
 
-	if (!e || n->com_ep || f->epoch != e->number)
+	if (!e || n->com_ep || n->prep_ep || f->epoch != e->number)
 		return -EPROTO;
+	for (struct image *i = n->images; i && f->type == FRAME_PREPARE; i = i->next)
+		if (i->direct && i->next_visible)
+			return -EPROTO; /* nothing can be prepared before the first sync has ended */
 	if (f->len != e->count || f->image != e->chain || (e->count && (f->off != e->first_seq || f->seq != e->last_seq))) {
 		node_error(n, "COMMIT of epoch %" PRIu64 " names %" PRIu64 " frames, %" PRIu64 " are here: refused", f->epoch,
 		           f->len, e->count);
@@ -398,6 +418,7 @@ static int commit_got(struct node *n, struct plink *l)
 	e->wall_ms = n->wall_ms;
 	n->com_started_ms = n->now_ms;
 	n->com_ep = e;
+	n->com_rec = f->type == FRAME_PREPARE ? REC_PREPARE : REC_COMMIT;
 	n->cur_ep = epoch_new(e->number + 1, l->session);
 	if (!n->cur_ep)
 		return -ENOMEM;
@@ -449,8 +470,10 @@ int backup_frame(struct node *n, struct plink *l)
 		return 0;
 	if (f->session != l->session)
 		return -EPROTO;
-	if (f->type == FRAME_COMMIT)
+	if (f->type == FRAME_COMMIT || f->type == FRAME_PREPARE)
 		return commit_got(n, l);
+	if (f->type == FRAME_SETTLE)
+		return prepared_settle(n, f);
 	int err = epoch_check(n, f);
 
 	if (err <= 0)
@@ -496,9 +519,9 @@ static void grant(struct node *n)
 	if (left < IO_MAX_LEN + 4 * FRAME_DATA_MAX && !waits && n->cur_ep && n->cur_ep->bytes && !n->refused_epoch) {
 		uint64_t epoch = n->cur_ep->number;
 
-		refuse_epoch(n, epoch, ENOSPC);
+		backup_refuse(n, epoch, ENOSPC);
 		n->refused_epoch = epoch;
-		drop_current(n);
+		backup_drop_current(n);
 	}
 }
 
@@ -512,6 +535,7 @@ void backup_free(struct node *n)
 {
 	epoch_free(n->cur_ep);
 	epoch_free(n->com_ep);
+	epoch_free(n->prep_ep);
 	while (n->hash_list)
 		hash_free(n->hash_list);
 	direct_free(n);

@@ -17,7 +17,7 @@
 
 static void finish(struct node *n);
 
-static void append(struct command_req **list, struct command_req *r)
+void commit_append(struct command_req **list, struct command_req *r)
 {
 	while (*list)
 		list = &(*list)->next;
@@ -40,34 +40,37 @@ void commit_flush(struct node *n, struct command_req *r)
 	r->started_ms = n->now_ms;
 	r->deadline_ms = n->now_ms + n->config.flush_timeout_ms;
 	if (n->role != NODE_PRIMARY) {
-		command_reply(n, r, -EPERM, "flush is the primary's; this node is %s", node_mode(n));
+		command_reply(n, r, -EPERM, "flush and prepare are the primary's; this node is %s", node_mode(n));
 	} else if (n->failed) {
 		command_reply(n, r, -EIO, "this node is in mode failed: %s", n->reason);
 	} else if (!primary_mirrors(n)) {
 		command_reply(n, r, -ENOTCONN, "no peer is connected; the guest's writes are on this node alone");
 	} else if (n->unfit) {
 		command_reply(n, r, -ENOSPC, "%s", n->reason);
+	} else if (n->prep || (n->com_active && n->com_prepare)) {
+		command_reply(n, r, -EBUSY, "epoch %" PRIu64 " is prepared: `commit %" PRIu64 "` or `abort %" PRIu64 "` first",
+		              n->com.number, n->com.number, n->com.number);
 	} else {
-		append(&n->flushes, r);
+		commit_append(&n->flushes, r);
 	}
 }
 
 void commit_cancel(struct node *n, struct command_req *r)
 {
-	if (take_out(&n->flushes, r) || take_out(&n->flushing, r))
+	if (take_out(&n->flushes, r) || take_out(&n->flushing, r) || take_out(&n->settlers, r) || take_out(&n->waiters, r))
 		command_reply(n, r, -EINTR, "interrupted; the commit may still happen");
 }
 
 /* ---- both halves of a commit ---- */
 
-static void reply_all(struct node *n, struct command_req **list, int error, const char *why)
+void commit_reply_all(struct node *n, struct command_req **list, int error, const char *why)
 {
 	while (*list) {
 		struct command_req *r = *list;
 
 		*list = r->next;
 		if (!error)
-			command_reply(n, r, 0, "done epoch=%" PRIu64 " name=%s bytes=%" PRIu64 " ms=%" PRIu64, n->com.number,
+			command_reply(n, r, 0, "%s epoch=%" PRIu64 " name=%s bytes=%" PRIu64 " ms=%" PRIu64, why, n->com.number,
 			              n->com_name, n->com.bytes, n->now_ms - r->started_ms);
 		else if (r->epoch)
 			command_reply(n, r, error, "%s epoch=%" PRIu64, why, r->epoch);
@@ -103,13 +106,9 @@ static void sync_committed(struct node *n)
 	node_save(n, &n->shared_save, shared_saved);
 }
 
-static void finish(struct node *n)
+/* Epoch com is durable on both nodes and taken by the peer. */
+void commit_taken(struct node *n)
 {
-	bool sync = n->com_was_sync;
-
-	if (!n->com_active || !n->com_local || !n->com_remote)
-		return;
-	n->com_active = n->com_was_sync = false;
 	n->acked_epoch = n->com.number;
 	n->acked_ms = n->now_ms;
 	n->peer_epoch = n->com.number;
@@ -122,14 +121,28 @@ static void finish(struct node *n)
 		dirty_free(&i->com);
 	}
 	n->counters.commits_total++;
+	n->counters.commit_errors_total += n->com_error != 0;
 	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;
-	if (n->com_error) {
-		n->counters.commit_errors_total++;
-		reply_all(n, &n->flushing, -EIO, "this node's disk failed to make the epoch durable");
-	} else {
-		n->refused_wait_ms = 0;
-		reply_all(n, &n->flushing, 0, NULL);
+	n->refused_wait_ms = n->com_error ? n->refused_wait_ms : 0;
+	twophase_verdict(n, n->com_error ? -EIO : 0);
+}
+
+static void finish(struct node *n)
+{
+	bool sync = n->com_was_sync;
+
+	if (!n->com_active || !n->com_local || !n->com_remote)
+		return;
+	n->com_active = n->com_was_sync = false;
+	if (n->com_prepare) {
+		twophase_prepared(n);
+		return;
 	}
+	commit_taken(n);
+	if (n->com_error)
+		commit_reply_all(n, &n->flushing, -EIO, "this node's disk failed to make the epoch durable");
+	else
+		commit_reply_all(n, &n->flushing, 0, "done");
 	if (sync)
 		sync_committed(n);
 }
@@ -205,9 +218,14 @@ void commit_write_done(struct node *n, uint64_t epoch)
 	}
 }
 
-void commit_done(struct node *n, uint64_t epoch)
+/* DONE, or PREPARED. */
+void commit_done(struct node *n, uint64_t epoch, bool prepared)
 {
-	if (!n->com_active || epoch != n->com.number || n->com_remote) {
+	if (!prepared && n->prep) {
+		twophase_done(n, epoch, true);
+		return;
+	}
+	if (!n->com_active || epoch != n->com.number || n->com_remote || prepared != n->com_prepare) {
 		node_error(n, "the peer confirmed epoch %" PRIu64 ", which is not outstanding; ignored", epoch);
 		return;
 	}
@@ -241,7 +259,7 @@ static void send_commit(struct node *n)
 {
 	uint8_t payload[8 + 64];
 	struct putter p = putter_init(payload, sizeof(payload));
-	struct frame f = { .type = FRAME_COMMIT, .epoch = n->com.number, .session = n->session,
+	struct frame f = { .type = n->com_prepare ? FRAME_PREPARE : FRAME_COMMIT, .epoch = n->com.number, .session = n->session,
 		.off = n->com.first_seq, .len = n->com.count, .image = n->com.chain, .seq = n->com.last_seq };
 
 	put_u64(&p, n->st.lineage.generation);
@@ -249,23 +267,27 @@ static void send_commit(struct node *n)
 	link_send(n, n->live, &f, payload, (size_t)(p.p - payload));
 }
 
+/* All that wait and want what this cut is share it: a commit or a prepared epoch. */
 static void flushes_begin(struct node *n)
 {
-	struct command_req *list = n->flushes;
+	struct command_req **list = &n->flushes;
 
-	n->flushes = NULL;
 	n->com_name[0] = 0;
-	while (list) {
-		struct command_req *r = list;
+	while (*list) {
+		struct command_req *r = *list;
 
-		list = r->next;
+		if ((r->cmd.verb == CMD_PREPARE) != n->com_prepare) {
+			list = &r->next;
+			continue;
+		}
+		*list = r->next;
 		r->epoch = n->com.number;
 		if (r->cmd.name[0])
 			memcpy(n->com_name, r->cmd.name, sizeof(n->com_name));
 		if (r->cmd.nowait)
 			command_reply(n, r, 0, "started epoch=%" PRIu64, n->com.number);
 		else
-			append(&n->flushing, r);
+			commit_append(&n->flushing, r);
 	}
 }
 
@@ -274,6 +296,8 @@ static void cut(struct node *n)
 	n->com = n->cur;
 	n->cur = (struct pepoch){ .number = n->com.number + 1 };
 	n->com_active = true;
+	/* A sync ends with a commit of its own; only then can an epoch be prepared. */
+	n->com_prepare = n->flushes && n->flushes->cmd.verb == CMD_PREPARE && n->sync_state == SYNC_IDLE;
 	n->com_local = n->com_remote = false;
 	n->com_was_sync = n->sync_state == SYNC_COMMIT;
 	n->com_error = 0;
@@ -295,7 +319,7 @@ static void cut(struct node *n)
 		local_begin(n);
 }
 
-static void time_out(struct node *n, struct command_req **list, const char *why)
+void commit_time_out(struct node *n, struct command_req **list, const char *why)
 {
 	while (*list) {
 		struct command_req *r = *list;
@@ -314,8 +338,9 @@ static void time_out(struct node *n, struct command_req **list, const char *why)
 
 void commit_pump(struct node *n)
 {
-	time_out(n, &n->flushes, "not begun within flush-timeout: the commit before it, or a sync, is still running");
-	time_out(n, &n->flushing, "no verdict within flush-timeout; the commit may still happen");
+	commit_time_out(n, &n->flushes, "not begun within flush-timeout: the commit before it, or a sync, is still running");
+	commit_time_out(n, &n->flushing, "no verdict within flush-timeout; the commit may still happen");
+	twophase_pump(n);
 	if (!primary_mirrors(n))
 		return;
 	if (n->config.commit_ms && n->protected_ && n->written_since_cut &&
@@ -323,7 +348,7 @@ void commit_pump(struct node *n)
 		n->want_cut = true;
 	if (n->sync_state == SYNC_COMMIT && (n->flushes || n->config.commit_ms || !n->peer_overlay))
 		n->want_cut = true;
-	if (n->com_active || n->com_syncs || (!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING || primary_missing(n))
+	if (n->com_active || n->com_syncs || n->prep || (!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING || primary_missing(n))
 		return;
 	if (!number_reserved(n))
 		return;
@@ -363,14 +388,19 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 		n->counters.journal_refusals_total++;
 	node_error(n, "the peer refused epoch %" PRIu64 ": %s", epoch,
 	           error == ENOSPC ? "its journal is full (ENOSPC)" : "its disk failed (EIO)");
+	if (n->prep && epoch == n->com.number) {
+		twophase_refused(n, error);
+		return;
+	}
 	if (n->com_active && epoch == n->com.number) {
 		n->com_active = n->com_was_sync = false;
+		twophase_verdict(n, error == ENOSPC ? -ENOSPC : -EIO);
 		n->cur.inflight += n->com.inflight;
 		for (struct image *i = n->images; i; i = i->next) {
 			dirty_merge(&i->miss, &i->com);
 			i->touched = true;
 		}
-		reply_all(n, &n->flushing, error == ENOSPC ? -ENOSPC : -EIO,
+		commit_reply_all(n, &n->flushing, error == ENOSPC ? -ENOSPC : -EIO,
 		          error == ENOSPC ? "the peer's journal cannot hold the epoch" : "the peer's disk refused the epoch");
 		back_off(n);
 		refused_metas(n, n->com.metas);
@@ -389,19 +419,44 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 
 void commit_unfit(struct node *n)
 {
-	reply_all(n, &n->flushes, -ENOSPC, n->reason);
+	commit_reply_all(n, &n->flushes, -ENOSPC, n->reason);
 }
 
 void commit_link_down(struct node *n)
 {
-	reply_all(n, &n->flushes, -ENOTCONN, "the link was lost before the order left this node: it did not happen");
+	commit_reply_all(n, &n->flushes, -ENOTCONN, "the link was lost before the order left this node: it did not happen");
 	if (!n->com_active)
 		return;
-	reply_all(n, &n->flushing, -ETIMEDOUT, "the link was lost before the verdict: unknown;");
+	commit_reply_all(n, &n->flushing, -ETIMEDOUT, "the link was lost before the verdict: unknown;");
 	n->com_active = n->com_was_sync = false;
 	n->cur.inflight += n->com.inflight;
+	n->com.inflight = 0;
+	if (n->com_prepare) { /* perhaps it is prepared there: settled by the next session */
+		n->prep = PREP_READY;
+		return;
+	}
 	/* The peer may or may not have committed it: its set is kept apart until the peer says so. */
 	n->doubt_valid = true;
 	for (struct image *i = n->images; i; i = i->next)
 		i->touched = true;
+}
+
+/* A new session: was the epoch whose verdict was outstanding committed? The peer knows. */
+void commit_doubt(struct node *n, const struct hello *peer, bool full)
+{
+	if (!n->doubt_valid)
+		return;
+	bool committed = !full && peer->committed == n->com.number;
+
+	if (committed) {
+		n->acked_epoch = n->com.number;
+		n->acked_ms = n->now_ms;
+	}
+	twophase_verdict(n, committed ? 0 : -EIO);
+	for (struct image *i = n->images; i; i = i->next) {
+		if (!committed)
+			dirty_merge(&i->miss, &i->com);
+		dirty_free(&i->com);
+	}
+	n->doubt_valid = false;
 }

@@ -9,6 +9,7 @@
  *   link.c      links, frames, heartbeats                 handshake.c   from a transport to a session
  *   pair.c      who may pair with whom                    backup.c      the peer's frames
  *   direct.c    images in their first sync                epoch.c       what became of images in one epoch
+ *   twophase.c  prepare, commit, abort                    prepared.c    the same on a backup
  *   view.c      what a backup's guest reads               twin.c        what it writes
  *   destage.c   from the journal to the images            merge.c       of seals, meanwhile
  *   failover.c  promotion                                 restore.c     the journal's recovery
@@ -126,6 +127,7 @@ struct epoch {
 	uint64_t wall_ms;
 	char name[65];
 	struct journal_mark first, end; /* its first batch (lsn 0: none); behind its commit record */
+	bool prepared;          /* by a PREPARE record: not lost when its COMMIT finds no room */
 	bool has_overlay;       /* promoted: positions in the overlay's log */
 	struct epimg *merge_at;
 	uint64_t merge_cursor;
@@ -171,6 +173,16 @@ struct pepoch {
 	uint64_t bytes, writes;
 	uint64_t metas;         /* names and sizes among them */
 };
+
+/* What became of an epoch: kept for `wait` and for a repeated `commit` or `abort`. */
+struct epoch_verdict {
+	uint64_t epoch, bytes, ms;
+	int error;              /* 0: committed; -ECANCELED: aborted; else why not */
+	char name[65];
+};
+#define VERDICTS 64u
+
+enum prep_state { PREP_NONE, PREP_READY, PREP_COMMIT, PREP_ABORT };
 
 enum sync_state { SYNC_IDLE, SYNC_RUNNING, SYNC_COMMIT };
 
@@ -281,6 +293,13 @@ struct node {
 	bool raising;
 	uint64_t epoch_bound;   /* durable in the state: numbers below may be ordered */
 	struct command_req *flushes, *flushing;
+	bool com_prepare;       /* com is being prepared, not committed */
+	uint8_t prep;           /* enum prep_state: com is prepared; its order, once there is one */
+	bool settling;          /* the peer holds a prepared epoch: nothing is mirrored before it is settled */
+	uint64_t settle_deadline_ms;
+	struct command_req *settlers, *waiters; /* commit and abort; wait */
+	struct epoch_verdict verdicts[VERDICTS];
+	uint32_t verdict_next;
 	bool dir_touched, dir_touched_com; /* names changed since / in the commit's directory sync */
 	struct io dir_io;
 	bool want_cut;          /* MS timer, or a sync's end */
@@ -305,7 +324,9 @@ struct node {
 	bool journal_lost;              /* the journal that the state names is not there: see restore.c */
 	struct arena *arena;
 	struct journal journal, overlay;
-	struct epoch *cur_ep, *com_ep;  /* receiving; committing */
+	struct epoch *cur_ep, *com_ep;  /* receiving; its record is on its way to the journal ... */
+	uint8_t com_rec;                /* ... this one: REC_COMMIT, REC_PREPARE, REC_ABORT */
+	struct epoch *prep_ep;          /* prepared: kept ready, outlives the link */
 	struct epoch *seals;            /* newest first */
 	struct epoch *pass;             /* the oldest seal, while being destaged */
 	struct epoch *local;            /* promoted, not drained: writes since the last pass began */
@@ -340,6 +361,7 @@ struct node {
 	/* failover */
 	struct command_req *failover;
 	uint8_t failover_step;
+	bool failover_took;     /* the prepared epoch's commit was begun */
 	uint64_t failover_deadline_ms, failover_lost_bytes, failover_lost_ms;
 	struct journal_sync failover_sync;
 	struct save failover_save;
@@ -396,12 +418,27 @@ void primary_create(struct node *n, struct guest_io *g);
 /* commit.c */
 void commit_flush(struct node *n, struct command_req *r);
 void commit_pump(struct node *n);
-void commit_done(struct node *n, uint64_t epoch);
+void commit_done(struct node *n, uint64_t epoch, bool prepared);
+void commit_taken(struct node *n);
+void commit_doubt(struct node *n, const struct hello *peer, bool full);
 void commit_refused(struct node *n, uint64_t epoch, int error);
 void commit_link_down(struct node *n);
 void commit_write_done(struct node *n, uint64_t epoch);
 void commit_unfit(struct node *n);
 void commit_cancel(struct node *n, struct command_req *r);
+
+void commit_reply_all(struct node *n, struct command_req **list, int error, const char *why);
+void commit_append(struct command_req **list, struct command_req *r);
+void commit_time_out(struct node *n, struct command_req **list, const char *why);
+
+/* twophase.c */
+void twophase_command(struct node *n, struct command_req *r);
+void twophase_prepared(struct node *n);
+void twophase_verdict(struct node *n, int error);
+bool twophase_settles(struct node *n, const struct hello *peer);
+void twophase_done(struct node *n, uint64_t epoch, bool taken);
+void twophase_refused(struct node *n, int error);
+void twophase_pump(struct node *n);
 
 /* sync.c */
 void sync_begin(struct node *n, const struct hello *peer, bool full);
@@ -433,6 +470,7 @@ void link_start_asked(struct node *n);
 int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload);
 int handshake_welcome(struct node *n, struct plink *l, const uint8_t *payload);
 int handshake_ready(struct node *n, struct plink *l);
+void handshake_settled(struct node *n); /* primary: what the peer held prepared is taken or dropped: on to the sync */
 
 /* backup.c */
 int backup_payload(struct node *n, struct plink *l); /* where the payload of l->frame goes */
@@ -443,6 +481,15 @@ void backup_pump(struct node *n);
 void backup_free(struct node *n);
 bool backup_commit_adopt(struct node *n);
 void backup_commit_append(struct node *n);
+void backup_sync(struct node *n);
+void backup_refuse(struct node *n, uint64_t epoch, int error);
+void backup_drop_current(struct node *n);
+
+/* prepared.c */
+void prepared_synced(struct node *n);
+void prepared_aborted(struct node *n);
+void prepared_take(struct node *n);
+int prepared_settle(struct node *n, const struct frame *f);
 
 /* epoch.c */
 struct epimg *epoch_image(struct node *n, struct epoch *e, struct image *img);
@@ -452,6 +499,7 @@ void epoch_apply(struct node *n, struct epoch *e);
 void epoch_seal(struct node *n, struct epoch *e);
 void epoch_reset_views(struct node *n);
 bool epoch_references(const struct node *n, const struct image *img);
+int epoch_merge(struct epoch *to, struct epoch *older);
 int record_apply(struct node *n, struct epoch *e, const struct record *r, uint64_t pos, const void *payload);
 
 /* direct.c */

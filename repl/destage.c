@@ -108,6 +108,8 @@ static struct journal_mark tail_of(struct node *n)
 			mark_min(&m, &e->first);
 	if (n->com_ep)
 		mark_min(&m, &n->com_ep->first);
+	if (n->prep_ep)
+		mark_min(&m, &n->prep_ep->first);
 	if (n->cur_ep)
 		mark_min(&m, &n->cur_ep->first);
 	if (n->local)

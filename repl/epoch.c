@@ -4,6 +4,7 @@
  * they come from the peer, from recovery, or from this node's own guest; a
  * commit makes the epoch visible and seals it until it is destaged.
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -173,7 +174,27 @@ void epoch_seal(struct node *n, struct epoch *e)
 	n->seals = e;
 }
 
-/* The uncommitted view goes back to the committed one; images that only it had are dropped. */
+/* The primary's view behind epoch e, which is whole and not yet committed. */
+static void view_behind(const struct epoch *e)
+{
+	for (const struct epimg *ei = e ? e->images : NULL; ei; ei = ei->next) {
+		struct image *img = ei->image;
+
+		if (ei->sized)
+			img->next_size = ei->size;
+		if (ei->renamed) {
+			img->next_visible = true;
+			memcpy(img->next_name, ei->name, sizeof(img->next_name));
+		}
+		if (ei->unlinked) {
+			img->next_visible = false;
+			img->next_name[0] = 0;
+		}
+	}
+}
+
+/* The uncommitted view goes back to the committed one, and to what is prepared or being committed; images that only
+ * the dropped epoch had are dropped with it. */
 void epoch_reset_views(struct node *n)
 {
 	struct image *next;
@@ -189,6 +210,59 @@ void epoch_reset_views(struct node *n)
 		    !epoch_references(n, i))
 			image_drop(n, i);
 	}
+	view_behind(n->prep_ep);
+	view_behind(n->com_ep);
+}
+
+static int merge_image(struct epimg *to, struct epimg *older)
+{
+	uint64_t cursor = 0;
+	int err = map_merge_some(&older->map, &to->map, &cursor, UINT_MAX);
+
+	if (err < 0)
+		return err;
+	map_clear(&to->map);
+	to->map = older->map;
+	map_init(&older->map, to->map.arena);
+	if (older->sized && !to->sized) {
+		to->sized = true;
+		to->size = older->size;
+	}
+	if (older->renamed && !to->renamed) {
+		to->renamed = true;
+		memcpy(to->name, older->name, sizeof(to->name));
+	}
+	to->created |= older->created;
+	to->unlinked |= older->unlinked;
+	to->adopted |= older->adopted;
+	return 0;
+}
+
+/* An epoch that was aborted becomes part of the one behind it, which is newer. 0, or -ENOSPC with both unfit for use. */
+int epoch_merge(struct epoch *to, struct epoch *older)
+{
+	while (older->images) {
+		struct epimg *ei = older->images, *dst = to->images;
+
+		while (dst && dst->image != ei->image)
+			dst = dst->next;
+		int err = dst ? merge_image(dst, ei) : 0;
+
+		if (err)
+			return err;
+		older->images = ei->next;
+		if (dst) {
+			free(ei);
+		} else {
+			ei->next = to->images;
+			to->images = ei;
+		}
+	}
+	if (older->first.lsn)
+		to->first = older->first;
+	to->bytes += older->bytes;
+	to->writes += older->writes;
+	return 0;
 }
 
 static bool references(const struct epoch *e, const struct image *img)
@@ -204,5 +278,5 @@ bool epoch_references(const struct node *n, const struct image *img)
 	for (const struct epoch *e = n->seals; e; e = e->older)
 		if (references(e, img))
 			return true;
-	return references(n->cur_ep, img) || references(n->com_ep, img) || references(n->local, img);
+	return references(n->cur_ep, img) || references(n->com_ep, img) || references(n->prep_ep, img) || references(n->local, img);
 }

@@ -15,6 +15,12 @@ enum { F_NONE, F_FENCE, F_COMMIT, F_OVERLAY, F_SAVE };
 
 static void taken(struct save *s, int error);
 
+/* The epoch that this failover would take. */
+static uint64_t epoch_wanted(const struct node *n, const struct command *c)
+{
+	return c->keep_prepared && n->prep_ep ? n->prep_ep->number : n->committed;
+}
+
 void failover_command(struct node *n, struct command_req *r)
 {
 	const struct command *c = &r->cmd;
@@ -30,12 +36,14 @@ void failover_command(struct node *n, struct command_req *r)
 		              n->reason);
 	else if (n->live >= 0 && !c->force)
 		command_reply(n, r, -EBUSY, "the link to the primary is up; stop the primary first, or `failover force`");
-	else if (c->have_epoch && c->epoch != n->committed && !n->com_ep)
-		command_reply(n, r, -ESTALE, "epoch %" PRIu64 " is not the one here: epoch=%" PRIu64, c->epoch, n->committed);
+	else if (c->have_epoch && c->epoch != epoch_wanted(n, c) && !n->com_ep)
+		command_reply(n, r, -ESTALE, "epoch %" PRIu64 " is not the one here: epoch=%" PRIu64, c->epoch,
+		              epoch_wanted(n, c));
 	else if (n->journal.failed)
 		command_reply(n, r, -EIO, "the journal failed; umount, mend its disk, mount again, then fail over");
 	else {
 		n->failover = r;
+		n->failover_took = false;
 		r->started_ms = n->now_ms;
 		n->failover_deadline_ms = n->now_ms + n->config.link_timeout_ms;
 		n->failover_step = n->live >= 0 ? F_FENCE : F_COMMIT;
@@ -156,6 +164,11 @@ static void taken(struct save *s, int error)
 		              strerror(-error));
 		return;
 	}
+	if (n->prep_ep) { /* the state says promoted: recovery drops it too */
+		epoch_free(n->prep_ep);
+		n->prep_ep = NULL;
+		epoch_reset_views(n);
+	}
 	seal_overlay(n);
 	n->local_path = true;
 	n->role = NODE_PRIMARY;
@@ -192,13 +205,27 @@ void failover_pump(struct node *n)
 	links_close(n, REFUSE_BUSY);
 	if (n->com_ep || n->twin_inflight)
 		return; /* a commit in progress is let finish first */
-	if (r->cmd.have_epoch && r->cmd.epoch != n->committed) {
+	if (r->cmd.have_epoch && r->cmd.epoch != epoch_wanted(n, &r->cmd)) {
 		n->failover = NULL;
 		n->failover_step = F_NONE;
 		command_reply(n, r, -ESTALE, "epoch %" PRIu64 " is not the one here: epoch=%" PRIu64, r->cmd.epoch,
-		              n->committed);
+		              epoch_wanted(n, &r->cmd));
 		return;
 	}
+	if (r->cmd.keep_prepared && n->prep_ep && n->failover_took) {
+		n->failover = NULL;
+		n->failover_step = F_NONE;
+		command_reply(n, r, -EIO, "the prepared epoch %" PRIu64 " cannot be taken: its journal has no room, or failed",
+		              n->prep_ep->number);
+		return;
+	}
+	if (r->cmd.keep_prepared && n->prep_ep) {
+		n->failover_took = true; /* a commit of its own: the overlay, which belongs to the older state, goes */
+		prepared_take(n);
+		return;
+	}
+	if (n->prep_ep)
+		n->failover_lost_bytes += n->prep_ep->bytes;
 	n->failover_lost_ms = n->committed_wall_ms && n->wall_ms > n->committed_wall_ms ?
 		n->wall_ms - n->committed_wall_ms : n->now_ms - n->committed_ms;
 	n->failover_step = F_OVERLAY;

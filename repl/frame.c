@@ -40,6 +40,10 @@ static const struct {
 	[FRAME_FENCE] = { "FENCE", false, 0 },
 	[FRAME_FENCED] = { "FENCED", false, 0 },
 	[FRAME_BYE] = { "BYE", false, 0 },
+	[FRAME_PREPARE] = { "PREPARE", false, 8 + 64 },
+	[FRAME_PREPARED] = { "PREPARED", false, 0 },
+	[FRAME_SETTLE] = { "SETTLE", false, 0 },
+	[FRAME_ABORTED] = { "ABORTED", false, 0 },
 };
 
 static const char *const refusals[REFUSAL_END] = {
@@ -132,6 +136,7 @@ static int frame_check(const struct frame *f, const char **why)
 			return -EPROTO;
 		break;
 	case FRAME_COMMIT:
+	case FRAME_PREPARE:
 		*why = "bad COMMIT frame";
 		if (f->payload_len < 8)
 			return -EPROTO;
@@ -141,6 +146,7 @@ static int frame_check(const struct frame *f, const char **why)
 		*why = "empty image name";
 		return -EPROTO;
 	}
+	*why = NULL;
 	return 0;
 }
 
@@ -218,7 +224,7 @@ int hello_encode(const struct hello *h, uint8_t *buf, size_t size)
 	put_u8(&p, (uint8_t)h->role);
 	lineage_put(&p, &h->lineage);
 	put_u64(&p, h->committed);
-	put_u64(&p, 0); /* prepared epoch: none in this version */
+	put_u64(&p, h->prepared);
 	put_u64(&p, h->epoch_high);
 	put_u64(&p, h->session_high);
 	put_u32(&p, h->image_count);
@@ -266,12 +272,12 @@ int hello_decode(struct hello *h, const uint8_t *buf, size_t len)
 	h->role = get_u8(&g);
 	lineage_get(&g, &h->lineage);
 	h->committed = get_u64(&g);
-	(void)get_u64(&g); /* prepared */
+	h->prepared = get_u64(&g);
 	h->epoch_high = get_u64(&g);
 	h->session_high = get_u64(&g);
 	uint32_t count = get_u32(&g);
 
-	if (g.bad || count > IMAGES_MAX || h->role > 2 || h->epoch_high > UINT64_MAX / 2 ||
+	if (g.bad || count > IMAGES_MAX || h->role > 2 || h->prepared > UINT64_MAX / 2 || h->epoch_high > UINT64_MAX / 2 ||
 	    h->session_high > UINT64_MAX / 2)
 		return -EPROTO;
 	h->images = calloc(count ? count : 1, sizeof(*h->images));

@@ -44,6 +44,10 @@ enum frame_type {
 	FRAME_FENCE,     /* backup -> primary: I take over by force; serve no more */
 	FRAME_FENCED,    /* primary -> backup: so be it */
 	FRAME_BYE,       /* either: leaving in order */
+	FRAME_PREPARE,   /* as COMMIT, but the epoch is kept ready, not taken */
+	FRAME_PREPARED,  /* epoch */
+	FRAME_SETTLE,    /* epoch: the prepared one; off: 1 take it, 0 drop it */
+	FRAME_ABORTED,   /* epoch: it is dropped; DONE says that it was taken */
 	FRAME_TYPE_END,
 };
 
@@ -90,7 +94,7 @@ struct hello {
 	bool have_pair, overwrite, has_images;
 	int role;
 	struct lineage lineage;
-	uint64_t committed, epoch_high, session_high;
+	uint64_t committed, prepared, epoch_high, session_high; /* prepared: 0 none */
 	uint32_t image_count;
 	struct hello_image *images; /* malloc'ed */
 };

@@ -135,26 +135,26 @@ int handshake_ready(struct node *n, struct plink *l)
 	snprintf(n->peer_text, sizeof(n->peer_text), "%s", l->peer);
 	snprintf(n->peer_tls, sizeof(n->peer_tls), "%s", l->tls);
 	node_log(n, LOG_LVL_INFO, "connected to %s (%s)", l->peer, l->tls[0] ? l->tls : "no TLS");
-	/* Was the epoch whose verdict is outstanding committed? The peer knows. */
-	if (n->doubt_valid) {
-		bool committed = !l->full && l->hello.committed == n->com.number;
-
-		if (committed) {
-			n->acked_epoch = n->com.number;
-			n->acked_ms = n->now_ms;
-		}
-		for (struct image *i = n->images; i; i = i->next) {
-			if (!committed)
-				dirty_merge(&i->miss, &i->com);
-			dirty_free(&i->com);
-		}
-		n->doubt_valid = false;
-	}
+	commit_doubt(n, &l->hello, l->full);
 	n->cur.number = l->welcome.epoch;
 	primary_link_up(n);
-	sync_begin(n, &l->hello, l->full);
 	link_start_asked(n);
+	if (!twophase_settles(n, &l->hello))
+		handshake_settled(n);
 	return 0;
+}
+
+/* Nothing is mirrored before: what the peer held prepared is taken or dropped now. */
+void handshake_settled(struct node *n)
+{
+	struct plink *l = &n->links[n->live];
+
+	n->settling = false;
+	if (n->st.lineage.generation != l->welcome.lineage.generation) {
+		link_drop(n, n->live, "this node went on alone while the session was made");
+		return;
+	}
+	sync_begin(n, &l->hello, l->full);
 }
 
 static void backup_saved(struct save *s, int error)
@@ -203,7 +203,8 @@ int handshake_welcome(struct node *n, struct plink *l, const uint8_t *payload)
 		link_refuse(n, l->index, REFUSE_PAIR);
 		return 0;
 	}
-	if (l->frame.session <= n->st.session_high || w.epoch <= n->committed)
+	if (l->frame.session <= n->st.session_high || w.epoch <= n->committed ||
+	    (n->prep_ep && w.epoch <= n->prep_ep->number))
 		return -EPROTO;
 	if (!n->journal_lost && n->st.lineage.generation && n->st.lineage.generation != w.lineage.generation &&
 	    !lineage_find(&w.lineage, n->st.lineage.generation)) {

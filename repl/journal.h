@@ -36,8 +36,11 @@ enum record_type {
 	REC_DROP,     /* what came of earlier epochs of the session, uncommitted, is dropped */
 	REC_COMMIT,   /* off: first seq, seq: last, len: records, sum: chain, image: generation, payload: wall
 	               * ms (8 bytes), name */
+	REC_PREPARE,  /* as COMMIT, but the epoch is only ready: a COMMIT or an ABORT of it follows */
+	REC_ABORT,    /* image: the prepared epoch; flag REC_F_MERGE: it becomes part of this batch's epoch, else dropped */
 };
 
+enum { REC_F_MERGE = 1 };
 enum { BATCH_LOCAL = 1 }; /* records that stand on their own, without a commit record */
 
 struct record {

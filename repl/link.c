@@ -194,7 +194,7 @@ static int link_frame_live(struct node *n, struct plink *l)
 	struct frame *f = &l->frame;
 
 	if (n->role == NODE_BACKUP) {
-		if (frame_numbered(f->type) || f->type == FRAME_COMMIT)
+		if (frame_numbered(f->type) || f->type == FRAME_COMMIT || f->type == FRAME_PREPARE || f->type == FRAME_SETTLE)
 			return backup_frame(n, l);
 		if (f->type == FRAME_FENCED) {
 			failover_fenced(n);
@@ -208,7 +208,11 @@ static int link_frame_live(struct node *n, struct plink *l)
 			n->credit = f->off;
 		return 0;
 	case FRAME_DONE:
-		commit_done(n, f->epoch);
+	case FRAME_PREPARED:
+		commit_done(n, f->epoch, f->type == FRAME_PREPARED);
+		return 0;
+	case FRAME_ABORTED:
+		twophase_done(n, f->epoch, false);
 		return 0;
 	case FRAME_REFUSED:
 		commit_refused(n, f->epoch, (int)f->off);

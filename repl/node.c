@@ -191,7 +191,13 @@ void node_command(struct node *n, struct command_req *r)
 	r->next = NULL;
 	switch (r->cmd.verb) {
 	case CMD_FLUSH:
+	case CMD_PREPARE:
 		commit_flush(n, r);
+		return;
+	case CMD_COMMIT:
+	case CMD_ABORT:
+	case CMD_WAIT:
+		twophase_command(n, r);
 		return;
 	case CMD_FAILOVER:
 		failover_command(n, r);

@@ -32,9 +32,12 @@ void pair_hello(struct node *n, struct hello *h)
 	if (!n->journal_lost)
 		h->lineage = n->st.lineage;
 	h->committed = n->role == NODE_BACKUP ? n->committed : n->acked_epoch;
+	h->prepared = n->prep_ep ? n->prep_ep->number : 0;
 	h->epoch_high = n->st.epoch_high > n->cur.number ? n->st.epoch_high : n->cur.number;
 	if (n->role == NODE_BACKUP && n->cur_ep && n->cur_ep->number > h->epoch_high)
 		h->epoch_high = n->cur_ep->number;
+	if (h->prepared > h->epoch_high)
+		h->epoch_high = h->prepared;
 	h->session_high = n->st.session_high;
 	h->images = calloc(n->image_count ? n->image_count : 1, sizeof(*h->images));
 	for (struct image *i = n->images; i && h->images; i = i->next) {
@@ -76,7 +79,7 @@ static enum verdict judge_lineage(const struct node *n, const struct hello *p, u
 	if (p->lineage.generation == mine->generation || descends(mine, &p->lineage, p->committed)) {
 		if (p->committed > n->epoch_bound)
 			return refuse(refusal, REFUSE_LOST);
-		if (n->have_sets && (p->committed == n->acked_epoch || (n->doubt_valid && p->committed == n->com.number)))
+		if (n->have_sets && (p->committed == n->acked_epoch || ((n->doubt_valid || n->prep) && p->committed == n->com.number)))
 			return PAIR_DELTA;
 		return PAIR_FULL;
 	}

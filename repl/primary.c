@@ -17,7 +17,7 @@ static void begin(struct guest_io *g);
 
 bool primary_mirrors(const struct node *n)
 {
-	return n->live >= 0 && n->role == NODE_PRIMARY && n->links[n->live].state == PL_LIVE;
+	return n->live >= 0 && n->role == NODE_PRIMARY && !n->settling && n->links[n->live].state == PL_LIVE;
 }
 
 /* Whether the peer must get every write, now or later: in its first sync too, which has marked what was before it. */
@@ -135,7 +135,7 @@ void primary_raise(struct node *n)
 {
 	if (n->raising || n->raised)
 		return;
-	uint64_t doubt = n->com_active ? n->com.number : n->doubt_valid ? n->com.number : n->cur.number;
+	uint64_t doubt = n->com_active || n->prep ? n->com.number : n->doubt_valid ? n->com.number : n->cur.number;
 
 	n->raising = true;
 	lineage_push(&n->st.lineage, random64(n), n->acked_epoch, doubt);
@@ -561,7 +561,7 @@ void primary_link_up(struct node *n)
 
 void primary_link_down(struct node *n)
 {
-	n->protected_ = false;
+	n->protected_ = n->settling = false;
 	commit_link_down(n);
 	sync_stop(n);
 	for (struct image *i = n->images; i; i = i->next)

@@ -102,6 +102,7 @@ static void backup_status(const struct node *n, struct status *s)
 		s->uncommitted_bytes = n->cur_ep->bytes;
 		s->uncommitted_writes = n->cur_ep->writes;
 	}
+	s->epoch_prepared = n->prep_ep ? n->prep_ep->number : 0;
 	s->lost_bytes = n->lost_bytes + s->uncommitted_bytes;
 }
 
@@ -109,6 +110,7 @@ static void primary_status(const struct node *n, struct status *s)
 {
 	s->epoch_current = n->cur.number;
 	s->epoch_committed = n->acked_epoch;
+	s->epoch_prepared = n->prep ? n->com.number : 0;
 	s->committed_age_ms = n->acked_ms ? (int64_t)(n->now_ms - n->acked_ms) : -1;
 	snprintf(s->epoch_name, sizeof(s->epoch_name), "%s", n->acked_name);
 	s->uncommitted_bytes = n->cur.bytes + (n->com_active ? n->com.bytes : 0);

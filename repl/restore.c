@@ -39,6 +39,8 @@ static void drop_pending(struct restore *r)
 
 static struct epoch *pending_epoch(struct restore *r, const struct batch_header *h, const struct journal_mark *at)
 {
+	if (r->n->prep_ep && r->n->prep_ep->number == h->epoch)
+		return r->n->prep_ep;
 	for (struct epoch *e = r->pending; e; e = e->older)
 		if (e->number == h->epoch)
 			return e;
@@ -58,10 +60,9 @@ static bool whole(const struct epoch *e, const struct record *c)
 	return e->jcount == c->len && e->session && (!c->len || (e->jfirst == c->off && e->jlast == c->seq));
 }
 
-static void commit(struct restore *r, struct epoch *e, const struct batch_header *h, const struct journal_mark *at,
-                   const struct record *c, const void *payload)
+/* Take e out of the pending ones, with what its PREPARE or COMMIT record says of it. */
+static void settle(struct restore *r, struct epoch *e, const struct record *c, const void *payload)
 {
-	struct node *n = r->n;
 	struct getter g = getter_init(payload, c->payload_len);
 
 	for (struct epoch **p = &r->pending; *p; p = &(*p)->older)
@@ -69,12 +70,53 @@ static void commit(struct restore *r, struct epoch *e, const struct batch_header
 			*p = e->older;
 			break;
 		}
+	if (r->n->prep_ep == e)
+		r->n->prep_ep = NULL;
 	e->older = NULL;
 	e->wall_ms = get_u64(&g);
 	size_t len = c->payload_len - 8;
 
 	get_bytes(&g, e->name, len < sizeof(e->name) ? len : sizeof(e->name) - 1);
 	e->generation = c->image;
+}
+
+static void prepared(struct restore *r, struct epoch *e, const struct record *c, const void *payload)
+{
+	struct node *n = r->n;
+
+	settle(r, e, c, payload);
+	epoch_free(n->prep_ep);
+	n->prep_ep = e;
+	e->prepared = true;
+}
+
+/* The prepared epoch was dropped: wholly, or into the one that was being received then. */
+static int aborted(struct restore *r, const struct batch_header *h, const struct journal_mark *at,
+                   const struct record *rec)
+{
+	struct epoch *e = r->n->prep_ep;
+	int err = 0;
+
+	if (!e || e->number != rec->image)
+		return 0;
+	r->n->prep_ep = NULL;
+	if (rec->flags & REC_F_MERGE) {
+		struct epoch *to = pending_epoch(r, h, at);
+
+		err = to ? epoch_merge(to, e) : -ENOMEM;
+	}
+	epoch_free(e);
+	if (!r->pending)
+		epoch_reset_views(r->n);
+	return err;
+}
+
+static void commit(struct restore *r, struct epoch *e, const struct batch_header *h, const struct journal_mark *at,
+                   const struct record *c, const void *payload)
+{
+	struct node *n = r->n;
+
+	settle(r, e, c, payload);
 	e->end = (struct journal_mark){ h->lsn + 1, h->sum, at->slot, at->off + BLOCK + h->payload_len };
 	e->last_lsn = h->lsn;
 	epoch_apply(n, e);
@@ -168,6 +210,8 @@ static int journal_record(void *ctx, const struct batch_header *h, const struct 
 	r->session = h->session;
 	if (h->epoch <= n->st.epoch || h->epoch <= n->committed)
 		return 0; /* in the images already */
+	if (rec->type == REC_ABORT)
+		return aborted(r, h, at, rec);
 	struct epoch *e = pending_epoch(r, h, at);
 
 	if (!e)
@@ -181,9 +225,13 @@ static int journal_record(void *ctx, const struct batch_header *h, const struct 
 			e->first = first;
 		return e ? 0 : -ENOMEM;
 	}
-	if (rec->type == REC_COMMIT) {
-		if (whole(e, rec))
+	if (rec->type == REC_COMMIT || rec->type == REC_PREPARE) {
+		if (!whole(e, rec))
+			return 0;
+		if (rec->type == REC_COMMIT)
 			commit(r, e, h, at, rec, payload);
+		else
+			prepared(r, e, rec, payload);
 		return 0;
 	}
 	if (!e->jcount)
@@ -339,6 +387,11 @@ static int walk(struct node *n, const struct boot *boot, char *err, size_t err_s
 	if (!error)
 		error = restore_overlay(&r);
 	drop_pending(&r);
+	if (n->st.promoted) { /* the failover dropped what was prepared */
+		epoch_free(n->prep_ep);
+		n->prep_ep = NULL;
+		epoch_reset_views(n);
+	}
 	if (!error)
 		error = leftovers(n, boot);
 	if (error)

@@ -59,6 +59,7 @@ static void layers_of(struct node *n, const struct image *img, bool uncommitted,
 	if (uncommitted) {
 		layer_epoch(l, n->cur_ep, img);
 		layer_epoch(l, n->com_ep, img);
+		layer_epoch(l, n->prep_ep, img);
 	} else {
 		layer_add(l, &img->overlay);
 		layer_epoch(l, n->local, img);

@@ -71,7 +71,22 @@ static bool failover_words(void)
 	CHECK(parse("failover epoch=-1") == -EINVAL);
 	CHECK(parse("failover epoch=1x") == -EINVAL);
 	CHECK(parse("failover epoch=1 epoch=2") == -EINVAL);
-	CHECK(parse("failover keep-prepared") == -EINVAL && strstr(err, "keep-prepared"));
+	CHECK(parse("failover keep-prepared") == 0 && c.keep_prepared && !c.force);
+	CHECK(parse("failover keep prepared") == -EINVAL && strstr(err, "keep-prepared"));
+	return true;
+}
+
+static bool two_phases(void)
+{
+	CHECK(parse("prepare a nowait") == 0 && c.verb == CMD_PREPARE && c.nowait && !strcmp(c.name, "a"));
+	CHECK(parse("prepare a b") == -EINVAL && strstr(err, "prepare takes"));
+	CHECK(parse("commit 7\n") == 0 && c.verb == CMD_COMMIT && c.epoch == 7);
+	CHECK(parse("abort 7") == 0 && c.verb == CMD_ABORT && c.epoch == 7);
+	CHECK(parse("wait 18446744073709551615") == 0 && c.verb == CMD_WAIT && c.epoch == UINT64_MAX);
+	CHECK(parse("commit") == -EINVAL && strstr(err, "number"));
+	CHECK(parse("commit x") == -EINVAL);
+	CHECK(parse("abort -1") == -EINVAL);
+	CHECK(parse("wait 1 2") == -EINVAL);
 	return true;
 }
 
@@ -86,7 +101,7 @@ static bool other_verbs(void)
 
 static bool later_verbs_are_unknown(void)
 {
-	static const char *const verbs[] = {"prepare",       "commit 1",     "abort 1", "wait 1",
+	static const char *const verbs[] = {"prepares",      "comit 1",
 					    "switchover",    "continue",     "resync",  "verify",
 					    "discard-local", "set commit 5", "flushx",  "flus"};
 	size_t i;
@@ -175,6 +190,7 @@ int main(void)
 	RUN(flush_words);
 	RUN(names_have_a_limit);
 	RUN(failover_words);
+	RUN(two_phases);
 	RUN(other_verbs);
 	RUN(later_verbs_are_unknown);
 	RUN(bad_bytes);
