@@ -113,6 +113,17 @@ static int parse_number(struct command *c, const struct words *w, char *err, siz
 	return 0;
 }
 
+static int parse_set(struct command *c, const struct words *w, char *err, size_t err_size)
+{
+	if (w->count != 3)
+		return fail(err, err_size, "set takes OPTION VALUE");
+	if (strlen(w->word[1]) >= sizeof(c->option) || strlen(w->word[2]) >= sizeof(c->value))
+		return fail(err, err_size, "no option is that long");
+	strcpy(c->option, w->word[1]);
+	strcpy(c->value, w->word[2]);
+	return 0;
+}
+
 static int parse_none(struct command *c, const struct words *w, char *err, size_t err_size)
 {
 	(void)c; /* the verb is all there is */
@@ -171,7 +182,8 @@ int command_parse(struct command *c, const char *text, size_t len, char *err, si
 		[CMD_COMMIT] = parse_number, [CMD_ABORT] = parse_number,
 		[CMD_WAIT] = parse_number,  [CMD_FAILOVER] = parse_failover,
 		[CMD_CONNECT] = parse_none, [CMD_DISCONNECT] = parse_none,
-		[CMD_HELP] = parse_none,
+		[CMD_HELP] = parse_none,    [CMD_CONTINUE] = parse_none,
+		[CMD_SET] = parse_set,
 	};
 	struct words w;
 	size_t i;

@@ -21,7 +21,7 @@
 #define CONF_MAX      (64u << 10) /* bytes in a conf= file */
 #define FUSE_OPTS_MAX (16u << 10) /* bytes of words for libfuse */
 
-enum option_type { ROLE, HOSTPORT, PATH, NAME, PIN, YESNO, COMMIT, SIZE, TIME };
+enum option_type { ROLE, HOSTPORT, PATH, NAME, PIN, YESNO, CHOICE, COMMIT, SIZE, TIME };
 
 struct option_row {
 	const char *name;
@@ -111,9 +111,13 @@ static int set_number(struct parser *p, const struct option_row *row, void *fiel
 		*(uint32_t *)field = 0;
 		return 0;
 	}
+	if (row->type == COMMIT && strcmp(value, "fsync") == 0) {
+		*(uint32_t *)field = COMMIT_FSYNC;
+		return 0;
+	}
 	ret = row->type == SIZE ? value_size(&n, value, &why) : value_time(&n, value, &why);
 	if (ret && row->type == COMMIT)
-		why = "manual, or a number of milliseconds";
+		why = "manual, fsync, or a number of milliseconds";
 	if (ret)
 		return fail(p, "%s=%s: %s", row->name, value, why);
 	if (n < row->min || n > row->max) {
@@ -163,6 +167,9 @@ static int set_option(struct parser *p, const struct option_row *row, const char
 	case HOSTPORT:
 		ret = value_hostport(field, value, &why);
 		break;
+	case CHOICE:
+		ret = value_choice(field, row->unit, value, &why);
+		break;
 	case YESNO:
 		ret = value_yesno(field, value, &why);
 		break;
@@ -210,7 +217,7 @@ static bool word_is_mounts(const char *word)
  */
 static bool word_is_refused(const char *word)
 {
-	static const char *const list[] = {"overlay", "congestion", "fence", NULL};
+	static const char *const list[] = {"fence", NULL};
 	size_t len = strcspn(word, "=");
 
 	return memchr(word, '-', len) || word_is(word, list);
@@ -511,6 +518,22 @@ int options_parse(struct options *o, int argc, char **argv, char *err, size_t er
 	if (ret)
 		options_free(o);
 	return ret;
+}
+
+int options_set(struct options *o, const char *name, const char *value, char *err, size_t err_size)
+{
+	static const char *const live[] = {"commit",       "overlay",       "journal-size", "resync-rate",
+					   "link-timeout", "flush-timeout", "congestion",   "on-link-loss", NULL};
+	struct parser p = {.o = o, .err = err, .err_size = err_size};
+	size_t i;
+
+	for (i = 0; i < TABLE_COUNT; i++)
+		if (!strcmp(table[i].name, name) && word_is(name, live))
+			return set_option(&p, &table[i], value);
+	for (i = 0; i < TABLE_COUNT; i++)
+		if (!strcmp(table[i].name, name))
+			return fail(&p, "%s cannot be changed while mounted: umount, then mount with it", name);
+	return fail(&p, "unknown option \"%s\" (colofs -h lists them)", name);
 }
 
 void options_free(struct options *o)

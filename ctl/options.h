@@ -13,6 +13,7 @@
 enum option_role { ROLE_REMEMBERED, ROLE_UNPROTECTED, ROLE_PRIMARY, ROLE_BACKUP };
 
 #define PORT_DEFAULT 7420
+#define COMMIT_FSYNC UINT32_MAX /* commit_ms: at every guest flush */
 
 /* HOST:PORT taken apart; host is without brackets, empty where not given. */
 struct hostport {
@@ -32,7 +33,10 @@ struct options {
 	bool have_peer_pin;
 	bool insecure;
 	bool overwrite;
-	uint32_t commit_ms;       /* 0: manual */
+	uint32_t commit_ms;       /* 0: manual; COMMIT_FSYNC */
+	bool overlay;             /* backup: local writes are taken */
+	bool suspend, catch_up;   /* on-link-loss=suspend; congestion=catch-up */
+	uint64_t resync_rate;     /* bytes a second; 0: no limit */
 	char *journal;            /* NULL: SOURCE/.colofs/journal */
 	uint64_t journal_size;    /* bytes */
 	uint64_t overlay_size;    /* bytes */
@@ -52,6 +56,9 @@ struct options {
  */
 int options_parse(struct options *o, int argc, char **argv, char *err, size_t err_size);
 void options_free(struct options *o);
+/* `set NAME VALUE`: one option that may change while the daemon runs, into o, which need not have been parsed. 0, or
+ * -EINVAL with one line in err. */
+int options_set(struct options *o, const char *name, const char *value, char *err, size_t err_size);
 /* The text of -h: written to stdout from the table. */
 void options_usage(void);
 

@@ -184,6 +184,14 @@ int value_yesno(bool *yes, const char *text, const char **why)
 	return 0;
 }
 
+int value_choice(bool *first, const char *words, const char *text, const char **why)
+{
+	size_t len = strcspn(words, "|");
+
+	*first = strlen(text) == len && !strncmp(text, words, len);
+	return *first || !strcmp(text, words + len + 1) ? 0 : refuse(why, words);
+}
+
 int value_role(enum option_role *role, const char *text, const char **why)
 {
 	static const struct {

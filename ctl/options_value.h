@@ -18,6 +18,8 @@ int value_hostport(struct hostport *hp, const char *text, const char **why);
 /* sha256:HEX, 64 hex digits of either case. */
 int value_pin(uint8_t pin[32], const char *text, const char **why);
 int value_yesno(bool *yes, const char *text, const char **why);
+/* One of two words, "first|second": is it the first? */
+int value_choice(bool *first, const char *words, const char *text, const char **why);
 int value_role(enum option_role *role, const char *text, const char **why);
 /* A DNS name or an IP address, as it can stand in a certificate. */
 int value_name(const char *text, const char **why);

@@ -47,6 +47,8 @@ void commit_flush(struct node *n, struct command_req *r)
 		command_reply(n, r, -ENOTCONN, "no peer is connected; the guest's writes are on this node alone");
 	} else if (n->unfit) {
 		command_reply(n, r, -ENOSPC, "%s", n->reason);
+	} else if (r->cmd.verb == CMD_PREPARE && n->config.commit_fsync) {
+		command_reply(n, r, -EPERM, "prepare and commit=fsync exclude each other");
 	} else if (n->prep || (n->com_active && n->com_prepare)) {
 		command_reply(n, r, -EBUSY, "epoch %" PRIu64 " is prepared: `commit %" PRIu64 "` or `abort %" PRIu64 "` first",
 		              n->com.number, n->com.number, n->com.number);
@@ -106,6 +108,41 @@ static void sync_committed(struct node *n)
 	node_save(n, &n->shared_save, shared_saved);
 }
 
+/* ---- commit=fsync ---- */
+
+/* A guest's fsync is answered by the next commit. */
+void commit_fsync(struct node *n, struct guest_io *g)
+{
+	g->deadline_ms = n->now_ms + n->config.flush_timeout_ms;
+	g->next = n->fsyncs;
+	n->fsyncs = g;
+}
+
+static void fsyncs_committed(struct node *n, int error)
+{
+	while (n->fsyncing) {
+		struct guest_io *g = n->fsyncing;
+
+		n->fsyncing = g->next;
+		guest_finish(n, g, error);
+	}
+}
+
+/* No commit in time: this node's disk alone counts. The guest gets no error because of the peer. */
+static void fsyncs_alone(struct node *n, struct guest_io **list, bool late_only)
+{
+	while (*list) {
+		struct guest_io *g = *list;
+
+		if (late_only && n->now_ms < g->deadline_ms) {
+			list = &g->next;
+			continue;
+		}
+		*list = g->next;
+		primary_local_sync(n, g);
+	}
+}
+
 /* Epoch com is durable on both nodes and taken by the peer. */
 void commit_taken(struct node *n)
 {
@@ -125,6 +162,7 @@ void commit_taken(struct node *n)
 	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;
 	n->refused_wait_ms = n->com_error ? n->refused_wait_ms : 0;
 	twophase_verdict(n, n->com_error ? -EIO : 0);
+	fsyncs_committed(n, n->com_error ? -EIO : 0);
 }
 
 static void finish(struct node *n)
@@ -314,6 +352,10 @@ static void cut(struct node *n)
 	n->dir_touched_com = n->dir_touched;
 	n->dir_touched = false;
 	flushes_begin(n);
+	if (!n->com_prepare) {
+		n->fsyncing = n->fsyncs;
+		n->fsyncs = NULL;
+	}
 	send_commit(n);
 	if (!n->com.inflight)
 		local_begin(n);
@@ -340,13 +382,16 @@ void commit_pump(struct node *n)
 {
 	commit_time_out(n, &n->flushes, "not begun within flush-timeout: the commit before it, or a sync, is still running");
 	commit_time_out(n, &n->flushing, "no verdict within flush-timeout; the commit may still happen");
+	fsyncs_alone(n, &n->fsyncs, true);
+	fsyncs_alone(n, &n->fsyncing, true);
 	twophase_pump(n);
 	if (!primary_mirrors(n))
 		return;
 	if (n->config.commit_ms && n->protected_ && n->written_since_cut &&
 	    n->now_ms - n->last_cut_ms >= n->config.commit_ms)
 		n->want_cut = true;
-	if (n->sync_state == SYNC_COMMIT && (n->flushes || n->config.commit_ms || !n->peer_overlay))
+	n->want_cut |= n->fsyncs != NULL;
+	if (n->sync_state == SYNC_COMMIT && (n->flushes || n->config.commit_fsync || n->config.commit_ms || !n->peer_overlay))
 		n->want_cut = true;
 	if (n->com_active || n->com_syncs || n->prep || (!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING || primary_missing(n))
 		return;
@@ -395,6 +440,7 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 	if (n->com_active && epoch == n->com.number) {
 		n->com_active = n->com_was_sync = false;
 		twophase_verdict(n, error == ENOSPC ? -ENOSPC : -EIO);
+		fsyncs_alone(n, &n->fsyncing, false);
 		n->cur.inflight += n->com.inflight;
 		for (struct image *i = n->images; i; i = i->next) {
 			dirty_merge(&i->miss, &i->com);
@@ -425,6 +471,8 @@ void commit_unfit(struct node *n)
 void commit_link_down(struct node *n)
 {
 	commit_reply_all(n, &n->flushes, -ENOTCONN, "the link was lost before the order left this node: it did not happen");
+	fsyncs_alone(n, &n->fsyncs, false);
+	fsyncs_alone(n, &n->fsyncing, false);
 	if (!n->com_active)
 		return;
 	commit_reply_all(n, &n->flushing, -ETIMEDOUT, "the link was lost before the verdict: unknown;");

@@ -13,7 +13,7 @@
  *   view.c      what a backup's guest reads               twin.c        what it writes
  *   destage.c   from the journal to the images            merge.c       of seals, meanwhile
  *   failover.c  promotion                                 restore.c     the journal's recovery
- *   report.c    status
+ *   report.c    status                                    live.c        options that may change
  *
  * All of it runs on the event loop's thread.
  */
@@ -286,6 +286,10 @@ struct node {
 	struct guest_io *sendq, **sendq_tail; /* writes whose frames wait for room, payload in their buffers */
 	uint64_t sendq_bytes;
 	struct guest_io *held, **held_tail;
+	struct guest_io *suspended, **suspended_tail; /* on-link-loss=suspend: until writes are mirrored, or `continue` */
+	bool go_on;             /* `continue` was said: until the next session */
+	struct guest_io *fsyncs, *fsyncing; /* commit=fsync: for the next cut; for the running commit */
+	uint64_t rate_ms, rate_left; /* resync-rate: bytes that may be sent now, as of then */
 	struct guest_io *raise_wait;
 	bool alone, raised;     /* separated; its generation is durable */
 	struct save raise_save, bound_save, shared_save;
@@ -405,13 +409,18 @@ bool primary_missing(const struct node *n);
 void primary_raise(struct node *n);
 
 /* What became of a write: bits of guest_io.stage. */
-enum { SENT = 1, HELD = 2, COUNTED = 4, QUEUED = 8, WRITTEN = 16 };
+enum { SENT = 1, BEGUN = 2, COUNTED = 4, QUEUED = 8, WRITTEN = 16 };
 void primary_counted(struct node *n, struct guest_io *g); /* its image write ended: the epoch's count */
 void primary_finish(struct node *n, struct guest_io *g);  /* the answer, once going alone is recorded */
 
 void primary_end(struct node *n, struct guest_io *g, int error);
 
 /* names.c */
+void primary_continue(struct node *n, struct command_req *r);
+void primary_suspended_pump(struct node *n);
+bool primary_suspends(const struct node *n);
+void primary_local_sync(struct node *n, struct guest_io *g);
+
 void primary_names(struct node *n, struct guest_io *g);
 void primary_create(struct node *n, struct guest_io *g);
 
@@ -420,6 +429,7 @@ void commit_flush(struct node *n, struct command_req *r);
 void commit_pump(struct node *n);
 void commit_done(struct node *n, uint64_t epoch, bool prepared);
 void commit_taken(struct node *n);
+void commit_fsync(struct node *n, struct guest_io *g);
 void commit_doubt(struct node *n, const struct hello *peer, bool full);
 void commit_refused(struct node *n, uint64_t epoch, int error);
 void commit_link_down(struct node *n);
@@ -553,6 +563,10 @@ void failover_drained_pump(struct node *n);
 /* restore.c */
 void restore_give_up(struct node *n);
 int restore_journal(struct node *n, const struct boot *boot, char *err, size_t err_size);
+
+/* live.c */
+void live_set(struct node *n, struct command_req *r);
+void live_capacity(struct node *n);
 
 /* report.c: node_status() */
 

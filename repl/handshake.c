@@ -120,6 +120,10 @@ int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload)
 /* Primary: the backup has taken the session over. */
 int handshake_ready(struct node *n, struct plink *l)
 {
+	if (l->state == PL_LIVE && n->live == l->index) { /* journal-size was set */
+		n->peer_capacity = l->frame.off;
+		return 0;
+	}
 	if (l->state != PL_WELCOME || l->frame.session != l->session || n->live >= 0)
 		return -EPROTO;
 	l->state = PL_LIVE;
@@ -161,7 +165,6 @@ static void backup_saved(struct save *s, int error)
 {
 	struct plink *l = s->owner;
 	struct node *n = link_node(l);
-	struct frame f = { .type = FRAME_READY, .session = l->session };
 
 	if (l->state != PL_WELCOME || l->save_session != l->session)
 		return;
@@ -181,10 +184,9 @@ static void backup_saved(struct save *s, int error)
 	n->peer_epoch = l->hello.committed;
 	node_reason(n, "the primary %s is connected", l->peer);
 	node_log(n, LOG_LVL_INFO, "connected to %s (%s)", l->peer, l->tls[0] ? l->tls : "no TLS");
-	f.off = n->config.journal_size - n->config.journal_size / 8;
 	if (l->welcome.first_contact)
 		image_remove_foreign(n);
-	link_send(n, l->index, &f, NULL, 0);
+	live_capacity(n);
 	backup_session(n, l);
 }
 

@@ -22,6 +22,8 @@ enum { BATCH_FREE, BATCH_OPEN, BATCH_CLOSED, BATCH_WRITING, BATCH_WRITTEN };
 #define SHRUNK_MS 10000u /* no new segments after some were given back for want of space */
 
 static void push_ready(struct journal *j);
+#define SLOTS_ROOM 4096u /* what an open journal can grow to at least: 64 GiB in the usual segments */
+
 static void sync_pump(struct journal *j);
 
 static uint32_t round_up(uint32_t n, uint32_t to)
@@ -29,24 +31,43 @@ static uint32_t round_up(uint32_t n, uint32_t to)
 	return (n + to - 1) / to * to;
 }
 
+static uint32_t slots_of(const struct journal *j, uint64_t limit)
+{
+	uint64_t slots = limit / j->segment_size;
+
+	return slots < 3 ? 3 : slots > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)slots;
+}
+
+int journal_resize(struct journal *j, uint64_t limit)
+{
+	uint32_t slots = slots_of(j, limit);
+
+	if (slots > j->slot_room)
+		return -ENOSPC;
+	j->slot_limit = slots;
+	if (slots > j->slot_count)
+		j->slot_count = slots;
+	j->retry_ms = 0;
+	return 0;
+}
+
 int journal_init(struct journal *j, struct env *env, enum file_kind kind, const uint8_t id[16], uint32_t segment_size,
-                 uint64_t limit, uint32_t batches)
+                 uint64_t limit, uint32_t slots, uint32_t batches)
 {
 	memset(j, 0, sizeof(*j));
 	j->env = env;
 	j->kind = kind;
 	memcpy(j->id, id, 16);
 	j->segment_size = segment_size;
-	uint64_t slots = limit / segment_size;
-
-	j->slot_limit = slots < 3 ? 3 : slots > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)slots;
-	j->slot_count = j->slot_cap = j->slot_limit;
+	j->slot_limit = slots_of(j, limit);
+	j->slot_count = j->slot_limit > slots ? j->slot_limit : slots;
+	j->slot_room = j->slot_count > SLOTS_ROOM ? j->slot_count : SLOTS_ROOM;
 	j->batch_count = batches;
 	j->active = UINT32_MAX;
 	j->syncs_tail = &j->syncs;
-	j->slots = calloc(j->slot_count, sizeof(*j->slots));
+	j->slots = calloc(j->slot_room, sizeof(*j->slots));
 	j->batches = calloc(batches, sizeof(*j->batches));
-	j->sync_ios = calloc(j->slot_count, sizeof(*j->sync_ios));
+	j->sync_ios = calloc(j->slot_room, sizeof(*j->sync_ios));
 	if (!j->slots || !j->batches || !j->sync_ios)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < batches; i++) {
@@ -122,6 +143,11 @@ static uint32_t count_slots(const struct journal *j, enum segment_state state)
 	return count;
 }
 
+static uint32_t present(const struct journal *j)
+{
+	return j->slot_count - count_slots(j, SEG_ABSENT);
+}
+
 static void created(struct io *io)
 {
 	struct journal *j = io->owner;
@@ -131,7 +157,6 @@ static void created(struct io *io)
 	if (io->result) {
 		/* No space for a segment is a full journal; tried again later. */
 		s->state = SEG_ABSENT;
-		j->slot_cap = j->slot_count - count_slots(j, SEG_ABSENT);
 		j->retry_ms = UINT64_MAX; /* the pump sets the time */
 		return;
 	}
@@ -154,9 +179,8 @@ static void create_ahead(struct journal *j, uint64_t now_ms)
 		if (now_ms < j->retry_ms)
 			return;
 		j->retry_ms = 0;
-		j->slot_cap = j->slot_limit;
 	}
-	if (count_slots(j, SEG_FREE) >= segments_ahead(j))
+	if (count_slots(j, SEG_FREE) >= segments_ahead(j) || present(j) >= j->slot_limit)
 		return;
 	for (uint32_t i = 0; i < j->slot_count; i++) {
 		if (j->slots[i].state != SEG_ABSENT)
@@ -538,7 +562,7 @@ uint64_t journal_buffer_room(const struct journal *j)
 
 bool journal_may_grow(const struct journal *j)
 {
-	return !j->failed && (j->creating || (count_slots(j, SEG_ABSENT) && !j->retry_ms));
+	return !j->failed && (j->creating || (present(j) < j->slot_limit && !j->retry_ms));
 }
 
 uint64_t journal_used(const struct journal *j)
@@ -593,6 +617,8 @@ void journal_pump(struct journal *j, uint64_t now_ms, bool quiet)
 {
 	if (!quiet || !count_slots(j, SEG_FREE))
 		create_ahead(j, now_ms);
+	if (present(j) > j->slot_limit)
+		journal_shrink(j, now_ms);
 	sync_pump(j);
 	journal_reads_pump(j);
 }

@@ -115,10 +115,10 @@ struct journal {
 	uint64_t incarnation;
 	uint32_t segment_size; /* bytes */
 	uint32_t slot_limit;   /* segments at most */
-	uint32_t slot_cap;     /* lower than slot_limit while the disk is full */
+	uint32_t slot_room;    /* length of the arrays */
 	uint64_t retry_ms;     /* when to try again to create one; 0: now */
 	struct segment *slots;
-	uint32_t slot_count;   /* array length = slot_limit at open */
+	uint32_t slot_count;   /* slots in use or allowed */
 	struct batch *batches; /* ring, in LSN order from first */
 	uint32_t batch_count, batch_first, batch_used;
 	struct batch *open;
@@ -148,9 +148,12 @@ struct journal {
 };
 
 /* ---- life cycle ---- */
-/* segment_size: bytes, multiple of BLOCK; limit: bytes. 0 or -ENOMEM. */
+/* segment_size: bytes, multiple of BLOCK; limit: bytes; slots: as many at least, for segments that are there. 0 or
+ * -ENOMEM. */
 int journal_init(struct journal *j, struct env *env, enum file_kind kind, const uint8_t id[16], uint32_t segment_size,
-                 uint64_t limit, uint32_t batches);
+                 uint64_t limit, uint32_t slots, uint32_t batches);
+/* Another limit, in bytes; segments beyond it go as they become free. -ENOSPC: larger than an open journal can grow. */
+int journal_resize(struct journal *j, uint64_t limit);
 void journal_free(struct journal *j);
 /* A segment file that exists; before journal_recover() or journal_start(). */
 void journal_add_slot(struct journal *j, uint32_t slot);

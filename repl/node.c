@@ -202,6 +202,12 @@ void node_command(struct node *n, struct command_req *r)
 	case CMD_FAILOVER:
 		failover_command(n, r);
 		return;
+	case CMD_SET:
+		live_set(n, r);
+		return;
+	case CMD_CONTINUE:
+		primary_continue(n, r);
+		return;
 	case CMD_CONNECT:
 		link_connect(n, r);
 		return;
@@ -370,6 +376,7 @@ struct node *node_create(struct env *env, const struct node_config *config, cons
 	n->finished_tail = &n->finished;
 	n->held_tail = &n->held;
 	n->sendq_tail = &n->sendq;
+	n->suspended_tail = &n->suspended;
 	n->twin_wait_tail = &n->twin_wait;
 	n->live = -1;
 	n->version = 1;
@@ -487,6 +494,7 @@ static void tell(struct node *n)
 void node_batch_end(struct node *n)
 {
 	link_pump(n);
+	primary_suspended_pump(n);
 	if (n->start_wait && n->now_ms >= n->start_deadline_ms) {
 		n->start_wait = false;
 		node_started(n, 0, "");

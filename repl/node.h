@@ -22,7 +22,12 @@ struct node_config {
 	bool can_dial;              /* peer= is given */
 	bool can_accept;            /* listen= is given */
 	bool overwrite;
-	uint32_t commit_ms;         /* 0: manual */
+	uint32_t commit_ms;         /* 0: manual, or by fsync */
+	bool commit_fsync;          /* also at every guest flush */
+	bool overlay_off;           /* a backup refuses local writes */
+	bool suspend;               /* a primary without its peer holds writes */
+	bool catch_up;              /* congestion: mark, do not hold */
+	uint64_t resync_rate;       /* bytes a second; 0: no limit */
 	uint64_t journal_size, overlay_size; /* bytes */
 	uint32_t link_timeout_ms, flush_timeout_ms;
 	uint64_t send_buffer;       /* bytes: what tx_room() is when nothing waits */
@@ -30,6 +35,10 @@ struct node_config {
 	const char *source;         /* for status */
 	const char *version;
 };
+
+struct options;
+/* The options that may change while mounted. */
+void node_config_live(struct node_config *c, const struct options *o);
 
 /* What the shell found on disk, given once to node_create(). */
 struct boot_image {

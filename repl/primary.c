@@ -34,8 +34,12 @@ bool primary_room(const struct node *n, uint64_t cost)
 {
 	uint64_t half = n->config.send_buffer / 2;
 
-	return primary_mirrors(n) && n->credit >= n->spent + n->reserved + cost &&
-	       n->env->ops->tx_room(n->env, n->live) >= (cost < half ? cost : half);
+	if (!primary_mirrors(n) || n->credit < n->spent + n->reserved + cost)
+		return false;
+	uint64_t room = n->env->ops->tx_room(n->env, n->live);
+
+	/* What sync requests under way will send has its room already. */
+	return room >= n->reserved + cost || (cost > half && !n->reserved && room >= half);
 }
 
 /* Guests' writes and the sync share the link: neither may starve the other. */
@@ -144,8 +148,60 @@ void primary_raise(struct node *n)
 	node_save(n, &n->raise_save, raised);
 }
 
+/* ---- on-link-loss=suspend ---- */
+
+bool primary_suspends(const struct node *n)
+{
+	return n->config.suspend && node_established(n) && !primary_mirrors(n) && !n->go_on && !n->stopping;
+}
+
+static void suspend(struct node *n, struct guest_io *g)
+{
+	if (!n->suspended)
+		node_error(n, "guest writes are held until a peer mirrors them: on-link-loss=suspend; "
+		           "`continue` goes on without one");
+	g->next = NULL;
+	*n->suspended_tail = g;
+	n->suspended_tail = &g->next;
+	n->counters.guest_writes_held++;
+}
+
+/* Those that have their place on disk get their answer, the others begin; umount fails them all. */
+void primary_suspended_pump(struct node *n)
+{
+	while (n->suspended && !primary_suspends(n)) {
+		struct guest_io *g = n->suspended;
+
+		n->suspended = g->next;
+		if (!n->suspended)
+			n->suspended_tail = &n->suspended;
+		g->next = NULL;
+		n->counters.guest_writes_held--;
+		if (n->stopping && !primary_mirrors(n))
+			guest_finish(n, g, -EIO);
+		else if (g->stage & BEGUN)
+			primary_finish(n, g);
+		else
+			primary_guest(n, g);
+	}
+}
+
+void primary_continue(struct node *n, struct command_req *r)
+{
+	if (n->role != NODE_PRIMARY) {
+		command_reply(n, r, -EPERM, "only a primary holds writes; this node is %s", node_mode(n));
+		return;
+	}
+	n->go_on = !primary_mirrors(n);
+	command_reply(n, r, 0, "done");
+}
+
 void primary_finish(struct node *n, struct guest_io *g)
 {
+	if (!(g->stage & SENT) && primary_suspends(n)) {
+		suspend(n, g);
+		return;
+	}
 	if (!(g->stage & SENT) && node_established(n) && !primary_mirrors(n) && !n->raised) {
 		g->next = n->raise_wait;
 		n->raise_wait = g;
@@ -181,7 +237,7 @@ static void catch_up(struct node *n)
 {
 	if (!n->catching_up)
 		node_error(n, "the peer or the link did not take a write within %u ms: writes are sent later from the image",
-		           n->config.link_timeout_ms);
+		           n->config.catch_up ? 0 : n->config.link_timeout_ms);
 	n->catching_up = true;
 }
 
@@ -206,7 +262,6 @@ void primary_held_pump(struct node *n, bool release_all)
 
 static void hold(struct node *n, struct guest_io *g)
 {
-	g->stage |= HELD;
 	g->deadline_ms = n->now_ms + n->config.link_timeout_ms;
 	g->next = NULL;
 	*n->held_tail = g;
@@ -370,6 +425,8 @@ static void write_begin(struct node *n, struct guest_io *g)
 			primary_send_data(n, img, g->off, g->len, g->buf);
 			share(n, g->len);
 			g->stage |= SENT;
+		} else if (n->config.catch_up && !n->sync_turn && !n->sendq) {
+			catch_up(n);
 		} else if (!n->held && !n->unfit && !n->catching_up && n->sendq_bytes + g->len <= SENDQ_BYTES) {
 			enqueue(n, g);
 		}
@@ -446,6 +503,22 @@ static void range_begin(struct node *n, struct guest_io *g)
 
 /* ---- reads and syncs ---- */
 
+static void plain_done(struct io *io);
+
+/* Durable on this node's disk. */
+void primary_local_sync(struct node *n, struct guest_io *g)
+{
+	struct image *img = g->image;
+
+	if (img->guest_sync_failed) {
+		guest_finish(n, g, img->guest_sync_failed);
+		img->guest_sync_failed = 0;
+		return;
+	}
+	g->io = (struct io){ .op = IO_SYNC, .kind = FILE_IMAGE, .file = img->id, .done = plain_done, .owner = g };
+	submit(n, &g->io);
+}
+
 static void plain_done(struct io *io)
 {
 	struct guest_io *g = io->owner;
@@ -460,27 +533,19 @@ static void plain_done(struct io *io)
 
 static void plain_begin(struct node *n, struct guest_io *g)
 {
-	static const uint8_t ops[] = { [GUEST_READ] = IO_READ, [GUEST_SYNC] = IO_SYNC, [GUEST_EXTENT] = IO_EXTENT };
+	static const uint8_t ops[] = { [GUEST_READ] = IO_READ, [GUEST_EXTENT] = IO_EXTENT };
 	struct image *img = g->image;
+	uint64_t left = g->off < img->size ? img->size - g->off : 0;
 
-	if (g->op == GUEST_SYNC && img->guest_sync_failed) {
-		guest_finish(n, g, img->guest_sync_failed);
-		img->guest_sync_failed = 0;
+	if (g->len > left)
+		g->len = left;
+	if (!left && g->op == GUEST_EXTENT) {
+		guest_finish(n, g, -ENXIO);
 		return;
 	}
-	if (g->op != GUEST_SYNC) {
-		uint64_t left = g->off < img->size ? img->size - g->off : 0;
-
-		if (g->len > left)
-			g->len = left;
-		if (!left && g->op == GUEST_EXTENT) {
-			guest_finish(n, g, -ENXIO);
-			return;
-		}
-		if (!g->len) {
-			guest_finish(n, g, 0);
-			return;
-		}
+	if (!g->len) {
+		guest_finish(n, g, 0);
+		return;
 	}
 	g->io = (struct io){ .op = ops[g->op], .kind = FILE_IMAGE, .file = img->id, .off = g->off, .len = g->len,
 		.buf = g->buf, .done = plain_done, .owner = g };
@@ -493,6 +558,7 @@ static void begin(struct guest_io *g)
 {
 	struct node *n = g->priv;
 
+	g->stage |= BEGUN;
 	if (g->op == GUEST_CREATE) {
 		primary_create(n, g);
 		return;
@@ -537,7 +603,18 @@ void primary_guest(struct node *n, struct guest_io *g)
 
 	g->stage = 0;
 	g->priv = n;
-	if (g->op == GUEST_READ || g->op == GUEST_SYNC || g->op == GUEST_EXTENT) {
+	if (g->op != GUEST_READ && g->op != GUEST_SYNC && g->op != GUEST_EXTENT && primary_suspends(n)) {
+		suspend(n, g);
+		return;
+	}
+	if (g->op == GUEST_SYNC) {
+		if (n->config.commit_fsync && n->protected_)
+			commit_fsync(n, g);
+		else
+			primary_local_sync(n, g);
+		return;
+	}
+	if (g->op == GUEST_READ || g->op == GUEST_EXTENT) {
 		plain_begin(n, g);
 		return;
 	}
@@ -554,6 +631,7 @@ void primary_guest(struct node *n, struct guest_io *g)
 
 void primary_link_up(struct node *n)
 {
+	n->go_on = false;
 	n->seq = n->credit = n->spent = n->reserved = 0;
 	n->cur.first_seq = n->cur.last_seq = n->cur.count = n->cur.chain = 0;
 	n->cur.bytes = n->cur.writes = n->cur.metas = 0;

@@ -351,6 +351,16 @@ static void add_slots(struct journal *j, const struct boot_segment *segs, size_t
 			journal_add_slot(j, segs[i].slot);
 }
 
+static uint32_t slots_there(const struct boot_segment *segs, size_t count)
+{
+	uint32_t slots = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (segs[i].slot >= slots && segs[i].slot < UINT32_MAX / 4)
+			slots = segs[i].slot + 1;
+	return slots;
+}
+
 static int open_logs(struct node *n, const struct boot *boot)
 {
 	struct counters *c = &n->counters;
@@ -360,9 +370,10 @@ static int open_logs(struct node *n, const struct boot *boot)
 	uint32_t osize = segment_size(n, boot->overlay, boot->overlay_count, n->config.overlay_size);
 
 	int err = journal_init(&n->journal, n->env, FILE_JOURNAL, n->st.journal_id, size, n->config.journal_size,
-	                       BATCHES_MAX);
+	                       slots_there(boot->journal, boot->journal_count), BATCHES_MAX);
 	if (!err)
-		err = journal_init(&n->overlay, n->env, FILE_OVERLAY, n->st.journal_id, osize, overlay + 4ull * osize, 8);
+		err = journal_init(&n->overlay, n->env, FILE_OVERLAY, n->st.journal_id, osize, overlay + 4ull * osize,
+		                   slots_there(boot->overlay, boot->overlay_count), 8);
 	if (err)
 		return err;
 	n->journal.owner = n->overlay.owner = n;

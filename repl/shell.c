@@ -145,17 +145,14 @@ int shell_open(struct shell *sh, const struct options *o,
 		.can_dial = o->peer.host[0] != '\0',
 		.can_accept = o->listen.host[0] != '\0',
 		.overwrite = o->overwrite,
-		.commit_ms = o->commit_ms,
-		.journal_size = o->journal_size,
 		.overlay_size = o->overlay_size,
-		.link_timeout_ms = o->link_timeout_ms,
-		.flush_timeout_ms = o->flush_timeout_ms,
 		.send_buffer = o->send_buffer,
 		.source = o->source,
 		.version = COLOFS_VERSION,
 	};
 	int error;
 
+	node_config_live(&config, o);
 	memset(sh, 0, sizeof(*sh));
 	sh->env.ops = &shell_ops;
 	error = ring_init(&sh->ring, RING_ENTRIES);

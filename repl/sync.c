@@ -308,6 +308,22 @@ uint64_t sync_missing(const struct node *n)
 	return bytes;
 }
 
+/* resync-rate: whether another block may be read now. Guests' own writes that found no room are not slowed down. */
+static bool rate_allows(struct node *n)
+{
+	uint64_t rate = n->config.resync_rate, most = rate / 8 > DIRTY_BLOCK ? rate / 8 : DIRTY_BLOCK;
+
+	if (!rate || n->sync_state != SYNC_RUNNING)
+		return true;
+	uint64_t more = (n->now_ms - n->rate_ms) * rate / 1000;
+
+	if (more) {
+		n->rate_left = n->rate_left + more < most ? n->rate_left + more : most;
+		n->rate_ms = n->now_ms;
+	}
+	return n->rate_left >= DIRTY_BLOCK;
+}
+
 /* As many requests as there is room for; with writes waiting too, one in its turn. */
 static void ops_start(struct node *n)
 {
@@ -321,8 +337,9 @@ static void ops_start(struct node *n)
 		if (!primary_room(n, op_cost(DIRTY_BLOCK)))
 			return; /* a turn waits for room, the writes behind it too */
 		n->sync_turn = false;
-		if (!op_start(n, op))
+		if (!rate_allows(n) || !op_start(n, op))
 			return;
+		n->rate_left -= op->len < n->rate_left ? op->len : n->rate_left;
 	}
 	n->sync_turn = false;
 }

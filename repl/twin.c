@@ -326,7 +326,10 @@ void twin_guest(struct node *n, struct guest_io *g)
 		}
 		break;
 	}
-	wait_room(n, g);
+	if (n->config.overlay_off && !n->local_path && n->role == NODE_BACKUP)
+		guest_finish(n, g, -EROFS);
+	else
+		wait_room(n, g);
 }
 
 void twin_pump(struct node *n)

@@ -94,6 +94,11 @@ static bool other_verbs(void)
 {
 	CHECK(parse("connect") == 0 && c.verb == CMD_CONNECT);
 	CHECK(parse("disconnect\n") == 0 && c.verb == CMD_DISCONNECT);
+	CHECK(parse("continue") == 0 && c.verb == CMD_CONTINUE);
+	CHECK(parse("set commit 5s\n") == 0 && c.verb == CMD_SET);
+	CHECK(!strcmp(c.option, "commit") && !strcmp(c.value, "5s"));
+	CHECK(parse("set commit") == -EINVAL && parse("set commit 5 s") == -EINVAL);
+	CHECK(parse("set a-word-that-is-longer-than-any-option 5") == -EINVAL);
 	CHECK(parse("help") == 0 && c.verb == CMD_HELP);
 	CHECK(parse("help me") == -EINVAL && strstr(err, "no arguments"));
 	return true;
@@ -102,8 +107,8 @@ static bool other_verbs(void)
 static bool later_verbs_are_unknown(void)
 {
 	static const char *const verbs[] = {"prepares",      "comit 1",
-					    "switchover",    "continue",     "resync",  "verify",
-					    "discard-local", "set commit 5", "flushx",  "flus"};
+					    "switchover",    "continu",      "resync",  "verify",
+					    "discard-local", "sett commit 5", "flushx", "flus"};
 	size_t i;
 
 	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)

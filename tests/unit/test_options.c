@@ -4,6 +4,7 @@
  * libfuse; and that the manual names every option of the table.
  */
 #include <limits.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -77,7 +78,8 @@ static bool times(void)
 	CHECK(parse("commit=5s") == 0 && o.commit_ms == 5000);
 	CHECK(parse("commit=5s,commit=manual") == 0 && o.commit_ms == 0);
 	CHECK(refused("commit=0", "out of bounds"));
-	CHECK(refused("commit=fsync", "manual"));
+	CHECK(parse("commit=fsync") == 0 && o.commit_ms == COMMIT_FSYNC);
+	CHECK(refused("commit=sync", "manual"));
 	return true;
 }
 
@@ -144,12 +146,36 @@ static bool cross_checks(void)
 	return true;
 }
 
+static bool choices(void)
+{
+	CHECK(parse("") == 0 && o.overlay && !o.suspend && !o.catch_up && o.resync_rate == 0);
+	CHECK(parse("overlay=off,on-link-loss=suspend,congestion=catch-up,resync-rate=20M") == 0);
+	CHECK(!o.overlay && o.suspend && o.catch_up && o.resync_rate == 20 << 20);
+	CHECK(parse("overlay=on,on-link-loss=continue,congestion=block") == 0);
+	CHECK(o.overlay && !o.suspend && !o.catch_up);
+	CHECK(refused("overlay=maybe", "on|off"));
+	CHECK(refused("on-link-loss=suspen", "suspend|continue"));
+	CHECK(refused("congestion=catch-up|block", "catch-up|block"));
+	return true;
+}
+
+static bool some_can_be_set_later(void)
+{
+	static struct options later;
+	static char why[256];
+
+	CHECK(options_set(&later, "commit", "2s", why, sizeof(why)) == 0 && later.commit_ms == 2000);
+	CHECK(options_set(&later, "congestion", "catch-up", why, sizeof(why)) == 0 && later.catch_up);
+	CHECK(options_set(&later, "journal-size", "1M", why, sizeof(why)) == -EINVAL && strstr(why, "bounds"));
+	CHECK(options_set(&later, "role", "primary", why, sizeof(why)) == -EINVAL && strstr(why, "umount"));
+	CHECK(options_set(&later, "nonsense", "1", why, sizeof(why)) == -EINVAL && strstr(why, "unknown"));
+	return true;
+}
+
 static bool later_words_are_unknown(void)
 {
 	static const char *const words[] = {"start-alone",          "peer-wait=1",
-					    "congestion=block",     "fence=/x",
-					    "on-link-loss=suspend", "on-peer-loss=wait",
-					    "overlay=on",           "resync-rate=1M",
+					    "fence=/x",             "on-peer-loss=wait",
 					    "journal-sise=1G",      "=x"};
 	size_t i;
 
@@ -288,6 +314,8 @@ int main(void)
 	RUN(hosts);
 	RUN(peers_are_named);
 	RUN(cross_checks);
+	RUN(choices);
+	RUN(some_can_be_set_later);
 	RUN(later_words_are_unknown);
 	RUN(foreign_words_go_to_libfuse);
 	RUN(escapes_and_paths);
