@@ -14,8 +14,10 @@ static const struct {
 } commands[] = {
 	{"status", "[--json] [--watch] MNT", "how the node is", ctl_status},
 	{"flush", "MNT [NAME] [nowait]", "commit all images on both nodes", ctl_flush},
-	{"failover", "[--yes] MNT [epoch=N] [drop-overlay] [force]", "make this backup the primary",
-	 ctl_failover},
+	{"failover", "[--yes] MNT [epoch=N] [drop-overlay] [keep-prepared] [force]",
+	 "make this backup the primary", ctl_failover},
+	{"verify", "MNT [IMAGE]", "compare both copies while the guest runs", ctl_verify},
+	{"resync", "MNT [full]", "send the peer what it lacks", ctl_resync},
 	{"certs", "DIR NAME[,ADDRESS...]...", "make a private CA and certificates", ctl_certs},
 };
 

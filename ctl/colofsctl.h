@@ -21,6 +21,8 @@ int ctl_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int ctl_status(int argc, char **argv);
 int ctl_flush(int argc, char **argv);
 int ctl_failover(int argc, char **argv);
+int ctl_verify(int argc, char **argv);
+int ctl_resync(int argc, char **argv);
 int ctl_certs(int argc, char **argv);
 
 /* In colofsctl_mount.c. Open a control file of a mount: descriptor, or -1 after a line on stderr.

@@ -77,16 +77,32 @@ static int join(char *text, struct command *c, const char *verb, int argc, char 
 	return EXIT_DONE;
 }
 
-int ctl_flush(int argc, char **argv)
+/* A verb and words that may follow. */
+static int plain(const char *verb, const char *usage, int argc, char **argv)
 {
 	char text[COMMAND_MAX + 1];
 	struct command c;
 	int code;
 
 	if (argc < 2 || argv[1][0] == '-')
-		return ctl_usage("usage: colofsctl flush MNT [NAME] [nowait]");
-	code = join(text, &c, "flush", argc - 2, argv + 2);
+		return ctl_usage("%s", usage);
+	code = join(text, &c, verb, argc - 2, argv + 2);
 	return code ? code : mount_command(argv[1], text);
+}
+
+int ctl_flush(int argc, char **argv)
+{
+	return plain("flush", "usage: colofsctl flush MNT [NAME] [nowait]", argc, argv);
+}
+
+int ctl_verify(int argc, char **argv)
+{
+	return plain("verify", "usage: colofsctl verify MNT [IMAGE]", argc, argv);
+}
+
+int ctl_resync(int argc, char **argv)
+{
+	return plain("resync", "usage: colofsctl resync MNT [full]", argc, argv);
 }
 
 /* Says what a failover would cost and waits for a yes. */
@@ -131,7 +147,8 @@ static int ask(const char *mnt, const struct command *c)
 int ctl_failover(int argc, char **argv)
 {
 	static const char *const usage =
-		"usage: colofsctl failover [--yes] MNT [epoch=N] [drop-overlay] [force]";
+		"usage: colofsctl failover [--yes] MNT [epoch=N] [drop-overlay] "
+		"[keep-prepared] [force]";
 	char text[COMMAND_MAX + 1];
 	char *words[8];
 	struct command c;

@@ -16,6 +16,7 @@
 
 struct words {
 	char text[COMMAND_MAX + 1];
+	char rest[COMMAND_MAX + 1]; /* all behind the first word, as typed */
 	const char *word[WORDS_MAX];
 	size_t count;
 };
@@ -124,12 +125,45 @@ static int parse_set(struct command *c, const struct words *w, char *err, size_t
 	return 0;
 }
 
+static int parse_resync(struct command *c, const struct words *w, char *err, size_t err_size)
+{
+	c->full = w->count == 2 && strcmp(w->word[1], "full") == 0;
+	if (w->count > 1 + (size_t)c->full)
+		return fail(err, err_size, "resync takes [full], not \"%s\"", w->word[w->count - 1]);
+	return 0;
+}
+
+/* The name is all that follows: it may hold blanks. */
+static int parse_verify(struct command *c, const struct words *w, char *err, size_t err_size)
+{
+	size_t len = w->count > 1 ? strlen(w->rest) : 0;
+
+	if (len >= sizeof(c->image))
+		return fail(err, err_size, "no image has so long a name");
+	memcpy(c->image, w->count > 1 ? w->rest : "", len + 1);
+	return 0;
+}
+
 static int parse_none(struct command *c, const struct words *w, char *err, size_t err_size)
 {
 	(void)c; /* the verb is all there is */
 	if (w->count > 1)
 		return fail(err, err_size, "%s takes no arguments", w->word[0]);
 	return 0;
+}
+
+static void take_rest(struct words *w)
+{
+	const char *at = w->text + strspn(w->text, " ");
+	size_t len;
+
+	at += strcspn(at, " ");
+	at += strspn(at, " ");
+	len = strlen(at);
+	while (len > 0 && at[len - 1] == ' ')
+		len--;
+	memcpy(w->rest, at, len);
+	w->rest[len] = '\0';
 }
 
 /* Cuts text into words; the bytes are checked here and nowhere else. */
@@ -150,6 +184,7 @@ static int split(struct words *w, const char *text, size_t len, char *err, size_
 		w->text[i] = c == '\t' ? ' ' : (char)c;
 	}
 	w->text[len] = '\0';
+	take_rest(w);
 
 	w->count = 0;
 	for (i = 0; i < len; i++) {
@@ -183,7 +218,8 @@ int command_parse(struct command *c, const char *text, size_t len, char *err, si
 		[CMD_WAIT] = parse_number,  [CMD_FAILOVER] = parse_failover,
 		[CMD_CONNECT] = parse_none, [CMD_DISCONNECT] = parse_none,
 		[CMD_HELP] = parse_none,    [CMD_CONTINUE] = parse_none,
-		[CMD_SET] = parse_set,
+		[CMD_SET] = parse_set,      [CMD_RESYNC] = parse_resync,
+		[CMD_VERIFY] = parse_verify,
 	};
 	struct words w;
 	size_t i;

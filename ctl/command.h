@@ -13,7 +13,7 @@
 #define NAME_MAX_LEN 64  /* checkpoint NAME: 1-64 of A-Za-z0-9._:- */
 
 enum verb {
-	CMD_FLUSH, CMD_PREPARE, CMD_COMMIT, CMD_ABORT, CMD_WAIT, CMD_FAILOVER, CMD_SET, CMD_CONTINUE, CMD_CONNECT, CMD_DISCONNECT, CMD_HELP,
+	CMD_FLUSH, CMD_PREPARE, CMD_COMMIT, CMD_ABORT, CMD_WAIT, CMD_FAILOVER, CMD_RESYNC, CMD_VERIFY, CMD_SET, CMD_CONTINUE, CMD_CONNECT, CMD_DISCONNECT, CMD_HELP,
 };
 
 struct command {
@@ -23,6 +23,8 @@ struct command {
 	bool force, drop_overlay, keep_prepared; /* failover */
 	bool have_epoch;             /* failover epoch=N; commit, abort, wait N */
 	uint64_t epoch;
+	bool full;                   /* resync */
+	char image[256];             /* verify; "" if none */
 	char option[32], value[64];  /* set */
 };
 

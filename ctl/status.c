@@ -217,6 +217,13 @@ static void render_json(FILE *out, const struct status *s)
 	/* Added keys come last, in the order in which they were added. */
 	fprintf(out, ",\n\"lost_bytes\": %" PRIu64 ", \"advice\": ", s->lost_bytes);
 	put_string_or_null(out, s->advice);
+	if (s->verifying)
+		fprintf(out,
+			",\n\"verify\": {\"done\": %" PRIu64 ", \"total\": %" PRIu64
+			", \"differ\": %" PRIu64 "}",
+			s->verify_done, s->verify_total, s->verify_differ);
+	else
+		fputs(",\n\"verify\": null", out);
 	fputs("\n}\n", out);
 }
 

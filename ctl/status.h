@@ -56,6 +56,8 @@ struct status {
 	uint64_t journal_used, journal_limit, journal_sealed;
 	uint64_t overlay_bytes, overlay_limit;
 	uint64_t resident;     /* bytes, filled by the caller that knows */
+	bool verifying;        /* the three below count */
+	uint64_t verify_done, verify_total, verify_differ; /* bytes, bytes, blocks */
 	uint64_t lost_bytes;   /* backup: what a failover now would drop */
 	size_t image_count;
 	struct status_image *images; /* malloc'ed; status_free() */

@@ -153,6 +153,18 @@ static void put_progress(FILE *out, const struct status_image *img)
 	}
 }
 
+static void put_verify(FILE *out, const struct status *s)
+{
+	uint64_t total = s->verify_total ? s->verify_total : 1;
+
+	fputs("verify   ", out);
+	put_bytes(out, s->verify_done);
+	fputs(" of ", out);
+	put_bytes(out, s->verify_total);
+	fprintf(out, " compared, %d %%, %" PRIu64 " blocks differ\n",
+		(int)((double)s->verify_done / (double)total * 100), s->verify_differ);
+}
+
 static void put_image(FILE *out, const struct status_image *img)
 {
 	fputs("image    ", out);
@@ -191,6 +203,8 @@ static void render_text(FILE *out, const struct status *s)
 	put_link(out, s);
 	put_epoch(out, s);
 	put_buffers(out, s);
+	if (s->verifying)
+		put_verify(out, s);
 	for (i = 0; i < s->image_count; i++)
 		put_image(out, &s->images[i]);
 	if (*s->last_error) {

@@ -59,7 +59,7 @@ void commit_flush(struct node *n, struct command_req *r)
 
 void commit_cancel(struct node *n, struct command_req *r)
 {
-	if (take_out(&n->flushes, r) || take_out(&n->flushing, r) || take_out(&n->settlers, r) || take_out(&n->waiters, r))
+	if (take_out(&n->flushes, r) || take_out(&n->flushing, r) || take_out(&n->settlers, r) || take_out(&n->resyncs, r) || take_out(&n->waiters, r))
 		command_reply(n, r, -EINTR, "interrupted; the commit may still happen");
 }
 
@@ -93,6 +93,13 @@ static void shared_saved(struct save *s, int error)
 	n->link_since_ms = n->now_ms;
 	node_reason(n, "every write is mirrored to the peer");
 	node_log(n, LOG_LVL_INFO, "protected: the peer holds epoch %" PRIu64, n->acked_epoch);
+	while (n->resyncs) {
+		struct command_req *r = n->resyncs;
+
+		n->resyncs = r->next;
+		command_reply(n, r, 0, "done epoch=%" PRIu64 " bytes=%" PRIu64 " ms=%" PRIu64, n->acked_epoch, n->sync_bytes,
+		              n->now_ms - r->started_ms);
+	}
 }
 
 /* The commit that ended a sync: from here on the peer is a whole copy of this lineage. */
@@ -471,6 +478,7 @@ void commit_unfit(struct node *n)
 void commit_link_down(struct node *n)
 {
 	commit_reply_all(n, &n->flushes, -ENOTCONN, "the link was lost before the order left this node: it did not happen");
+	commit_reply_all(n, &n->resyncs, -ENOTCONN, "the link was lost; it goes on by itself when the peer is back");
 	fsyncs_alone(n, &n->fsyncs, false);
 	fsyncs_alone(n, &n->fsyncing, false);
 	if (!n->com_active)

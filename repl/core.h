@@ -5,6 +5,7 @@
  *   node.c      start, guests' dispatch, pumps            image.c       the table of images
  *   stop.c      stopping in order                         state_save.c  the state file, saved
  *   primary.c   a primary's data path                     names.c       its creates, unlinks, renames
+ *   verify.c    comparing both copies
  *   commit.c    its epochs and flushes                    sync.c        sending what the peer lacks
  *   link.c      links, frames, heartbeats                 handshake.c   from a transport to a session
  *   pair.c      who may pair with whom                    backup.c      the peer's frames
@@ -71,6 +72,7 @@ struct image {
 	/* primary */
 	struct dirty miss;      /* must be sent before the next cut */
 	struct dirty cur;       /* sent in the current epoch */
+	struct dirty differ;    /* verify found it unequal: until `resync` or the next session */
 	struct dirty bad;       /* could not be read: stays dirty until the next session */
 	struct dirty com;       /* sent in the epoch whose commit is outstanding */
 	bool touched, touched_com; /* written since / in the commit's fdatasync */
@@ -200,6 +202,31 @@ struct sync_op {
 	uint8_t *buf;
 };
 
+#define VERIFY_OPS 16u /* blocks compared at a time */
+
+struct verify_op {
+	struct node *node;
+	struct image *image;
+	uint64_t off, len, seq;
+	uint64_t run;           /* the verify it belongs to */
+	bool busy, asked;       /* asked: the answer is outstanding, nothing is claimed */
+	struct range claim;
+	struct io io;
+	uint8_t *buf;
+};
+
+struct verify {
+	struct command_req *req; /* NULL: none is running */
+	uint64_t run;
+	uint64_t image, off;    /* the next block: image's id, bytes */
+	uint64_t only;          /* this image, or 0: all */
+	bool at_end;
+	int error;
+	uint64_t blocks, differ, done, total; /* done, total: bytes */
+	uint32_t busy;
+	struct verify_op ops[VERIFY_OPS];
+};
+
 /* A hash query on its way to an answer. */
 struct hash_job {
 	struct hash_job *next; /* in node's hash_list */
@@ -322,6 +349,8 @@ struct node {
 	struct image *sync_image;
 	uint64_t sync_started_ms, sync_bytes;
 	bool protected_;
+	struct verify verify;
+	struct command_req *resyncs;
 
 	/* backup */
 	bool have_journal;
@@ -458,6 +487,17 @@ void sync_hash_reply(struct node *n, uint64_t seq, bool equal);
 bool sync_covers(const struct node *n, const struct image *img, uint64_t off, uint64_t len);
 bool sync_fits(const struct node *n);
 uint64_t sync_missing(const struct node *n);
+bool sync_rate_allows(struct node *n, uint64_t len);
+void sync_command(struct node *n, struct command_req *r);
+
+/* verify.c */
+void verify_command(struct node *n, struct command_req *r);
+bool verify_cancel(struct node *n, struct command_req *r);
+bool verify_hash_reply(struct node *n, uint64_t seq, bool equal);
+bool verify_uses(const struct node *n, const struct image *img);
+void verify_link_down(struct node *n);
+void verify_pump(struct node *n);
+void verify_free(struct node *n);
 
 /* pair.c */
 enum verdict { PAIR_REFUSE, PAIR_DELTA, PAIR_FULL, PAIR_FIRST };

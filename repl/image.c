@@ -61,6 +61,7 @@ void image_drop(struct node *n, struct image *img)
 	dirty_free(&img->cur);
 	dirty_free(&img->com);
 	dirty_free(&img->bad);
+	dirty_free(&img->differ);
 	if (img->overlay.arena)
 		map_clear(&img->overlay);
 	free(img);
@@ -93,7 +94,7 @@ void images_collect(struct node *n)
 		if (i->visible || i->next_visible || i->opens || i->direct || i->foreign || i->name[0])
 			continue; /* image_close() asks again */
 		if (i->claims.count || i->touched_com || i->background || n->com_syncs || n->reads ||
-		    sync_covers(n, i, 0, UINT64_MAX / 2) ||
+		    sync_covers(n, i, 0, UINT64_MAX / 2) || verify_uses(n, i) ||
 		    (n->have_journal && (epoch_references(n, i) || !destage_clean(n)))) {
 			n->collect = true;
 			continue;

@@ -218,7 +218,8 @@ static int link_frame_live(struct node *n, struct plink *l)
 		commit_refused(n, f->epoch, (int)f->off);
 		return 0;
 	case FRAME_HASHR:
-		sync_hash_reply(n, f->off, f->len == 1);
+		if (!verify_hash_reply(n, f->off, f->len == 1))
+			sync_hash_reply(n, f->off, f->len == 1);
 		return 0;
 	case FRAME_FENCE:
 		return fence_got(n, l);

@@ -202,6 +202,12 @@ void node_command(struct node *n, struct command_req *r)
 	case CMD_FAILOVER:
 		failover_command(n, r);
 		return;
+	case CMD_RESYNC:
+		sync_command(n, r);
+		return;
+	case CMD_VERIFY:
+		verify_command(n, r);
+		return;
 	case CMD_SET:
 		live_set(n, r);
 		return;
@@ -224,7 +230,8 @@ void node_command(struct node *n, struct command_req *r)
 
 void node_command_cancel(struct node *n, struct command_req *r)
 {
-	commit_cancel(n, r);
+	if (!verify_cancel(n, r))
+		commit_cancel(n, r);
 }
 
 /* ---- start ---- */
@@ -414,6 +421,7 @@ void node_destroy(struct node *n)
 	}
 	for (uint32_t i = 0; i < SYNC_OPS; i++)
 		free(n->sync_ops[i].buf);
+	verify_free(n);
 	destage_free(n);
 	view_free(n);
 	twin_free(n);
@@ -500,6 +508,7 @@ void node_batch_end(struct node *n)
 		node_started(n, 0, "");
 	}
 	sync_pump(n);
+	verify_pump(n);
 	commit_pump(n);
 	if (n->have_journal) {
 		view_pump(n);

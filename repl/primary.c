@@ -641,6 +641,7 @@ void primary_link_down(struct node *n)
 {
 	n->protected_ = n->settling = false;
 	commit_link_down(n);
+	verify_link_down(n);
 	sync_stop(n);
 	for (struct image *i = n->images; i; i = i->next)
 		dirty_merge(&i->miss, &i->cur);

@@ -16,7 +16,7 @@ static void hex(char *dst, const uint8_t id[16], bool have)
 static uint64_t missing(const struct image *i)
 {
 	return dirty_bytes(&i->miss, i->size) + dirty_bytes(&i->cur, i->size) + dirty_bytes(&i->com, i->size) +
-	       dirty_bytes(&i->bad, i->size);
+	       dirty_bytes(&i->bad, i->size) + dirty_bytes(&i->differ, i->size);
 }
 
 static void image_status(const struct node *n, const struct image *i, struct status_image *s)
@@ -67,6 +67,14 @@ static enum status_link link_state(const struct node *n)
 	return SL_CONNECTING;
 }
 
+static bool differs(const struct node *n)
+{
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i->differ.blocks || i->differ.all)
+			return true;
+	return false;
+}
+
 static void advice(const struct node *n, struct status *s)
 {
 	const char *text = "";
@@ -82,6 +90,8 @@ static void advice(const struct node *n, struct status *s)
 		text = "SOURCE's file system is full: make room, the journal waits for it.";
 	else if (n->role == NODE_PRIMARY && n->live < 0)
 		text = "No peer holds the guest's writes. Check the backup and the network; it reconnects by itself.";
+	else if (differs(n))
+		text = "verify found blocks that differ; `resync` sends them again.";
 	else if (n->role == NODE_PRIMARY && n->unfit)
 		text = "What the peer lacks does not fit its journal: umount the backup and mount it with a larger journal-size.";
 	else if (n->role == NODE_BACKUP && n->live < 0 && n->committed)
@@ -160,6 +170,10 @@ void node_status(struct node *n, struct status *s)
 		s->overlay_bytes = n->overlay_bytes;
 		s->overlay_limit = n->config.overlay_size;
 	}
+	s->verifying = n->verify.req;
+	s->verify_done = n->verify.done;
+	s->verify_total = n->verify.total;
+	s->verify_differ = n->verify.differ;
 	images_status(n, s);
 	advice(n, s);
 	snprintf(s->last_error, sizeof(s->last_error), "%s", n->last_error);

@@ -233,6 +233,9 @@ static bool op_start(struct node *n, struct sync_op *op)
 			continue;
 		if (len > DIRTY_BLOCK && (img->hash || !primary_room(n, op_cost(len))))
 			len = DIRTY_BLOCK; /* hashes compare block by block */
+		/* Guests' own writes that found no room are not slowed down. */
+		if (n->sync_state == SYNC_RUNNING && !sync_rate_allows(n, len))
+			return false;
 		op->image = img;
 		op->off = off;
 		op->len = len;
@@ -308,12 +311,12 @@ uint64_t sync_missing(const struct node *n)
 	return bytes;
 }
 
-/* resync-rate: whether another block may be read now. Guests' own writes that found no room are not slowed down. */
-static bool rate_allows(struct node *n)
+/* resync-rate: whether another len bytes may be read now, which are then counted. */
+bool sync_rate_allows(struct node *n, uint64_t len)
 {
-	uint64_t rate = n->config.resync_rate, most = rate / 8 > DIRTY_BLOCK ? rate / 8 : DIRTY_BLOCK;
+	uint64_t rate = n->config.resync_rate, most = rate / 8 > SYNC_CHUNK ? rate / 8 : SYNC_CHUNK;
 
-	if (!rate || n->sync_state != SYNC_RUNNING)
+	if (!rate)
 		return true;
 	uint64_t more = (n->now_ms - n->rate_ms) * rate / 1000;
 
@@ -321,7 +324,10 @@ static bool rate_allows(struct node *n)
 		n->rate_left = n->rate_left + more < most ? n->rate_left + more : most;
 		n->rate_ms = n->now_ms;
 	}
-	return n->rate_left >= DIRTY_BLOCK;
+	if (n->rate_left < len)
+		return false;
+	n->rate_left -= len;
+	return true;
 }
 
 /* As many requests as there is room for; with writes waiting too, one in its turn. */
@@ -337,9 +343,8 @@ static void ops_start(struct node *n)
 		if (!primary_room(n, op_cost(DIRTY_BLOCK)))
 			return; /* a turn waits for room, the writes behind it too */
 		n->sync_turn = false;
-		if (!rate_allows(n) || !op_start(n, op))
+		if (!op_start(n, op))
 			return;
-		n->rate_left -= op->len < n->rate_left ? op->len : n->rate_left;
 	}
 	n->sync_turn = false;
 }
@@ -390,6 +395,7 @@ static void image_begin(struct node *n, struct image *img, const struct hello_im
 {
 	img->hash = img->fresh = false;
 	dirty_merge(&img->miss, &img->bad);
+	dirty_merge(&img->miss, &img->differ);
 	if (!theirs || !theirs->consistent) {
 		/* Never whole there: its frames go straight to its file. What an earlier, cut sync left is compared. */
 		primary_meta(n, FRAME_IMAGE, img, 0, img->size, theirs ? FRAME_F_KEEP : 0, img->name);
@@ -454,4 +460,39 @@ void sync_stop(struct node *n)
 		else
 			op->dead = true;
 	}
+}
+
+/* `resync [full]`: what verify found unequal, or everything, is compared and sent again within the session. */
+void sync_command(struct node *n, struct command_req *r)
+{
+	r->started_ms = n->now_ms;
+	if (n->role != NODE_PRIMARY) {
+		command_reply(n, r, -EPERM, "resync is the primary's; this node is %s", node_mode(n));
+		return;
+	}
+	if (!primary_mirrors(n)) {
+		command_reply(n, r, -ENOTCONN, "no peer is connected; the sync begins by itself when it is");
+		return;
+	}
+	for (struct image *i = n->images; i; i = i->next) {
+		dirty_merge(&i->miss, &i->differ);
+		dirty_merge(&i->miss, &i->bad);
+		if (!i->visible || !r->cmd.full)
+			continue;
+		i->hash |= i->consistent_on_peer;
+		dirty_mark(&i->miss, 0, i->size);
+	}
+	r->deadline_ms = UINT64_MAX; /* it takes what it takes */
+	commit_append(&n->resyncs, r);
+	if (n->sync_state != SYNC_RUNNING) {
+		n->sync_started_ms = n->now_ms;
+		n->sync_bytes = 0;
+	}
+	n->sync_state = SYNC_RUNNING;
+	n->protected_ = false;
+	for (struct image *i = n->images; i; i = i->next) {
+		i->sync_pos = i->sync_done = 0;
+		i->sync_total = dirty_bytes(&i->miss, i->size);
+	}
+	node_reason(n, r->cmd.full ? "a full resync is running, by command" : "a resync is running, by command");
 }

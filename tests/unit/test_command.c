@@ -104,10 +104,21 @@ static bool other_verbs(void)
 	return true;
 }
 
+static bool verify_and_resync(void)
+{
+	CHECK(parse("verify") == 0 && c.verb == CMD_VERIFY && !c.image[0]);
+	CHECK(parse(" verify  a disk.img \n") == 0 && !strcmp(c.image, "a disk.img"));
+	CHECK(parse("resync") == 0 && c.verb == CMD_RESYNC && !c.full);
+	CHECK(parse("resync full") == 0 && c.full);
+	CHECK(parse("resync fully") == -EINVAL && strstr(err, "fully"));
+	CHECK(parse("resync full full") == -EINVAL);
+	return true;
+}
+
 static bool later_verbs_are_unknown(void)
 {
 	static const char *const verbs[] = {"prepares",      "comit 1",
-					    "switchover",    "continu",      "resync",  "verify",
+					    "switchover",    "continu",      "resyncs", "verified",
 					    "discard-local", "sett commit 5", "flushx", "flus"};
 	size_t i;
 
@@ -197,6 +208,7 @@ int main(void)
 	RUN(failover_words);
 	RUN(two_phases);
 	RUN(other_verbs);
+	RUN(verify_and_resync);
 	RUN(later_verbs_are_unknown);
 	RUN(bad_bytes);
 	RUN(errors_are_one_clean_line);
