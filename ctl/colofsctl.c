@@ -18,6 +18,9 @@ static const struct {
 	 "make this backup the primary", ctl_failover},
 	{"verify", "MNT [IMAGE]", "compare both copies while the guest runs", ctl_verify},
 	{"resync", "MNT [full]", "send the peer what it lacks", ctl_resync},
+	{"events", "MNT", "what happens, as it happens", ctl_events},
+	{"check", "MNT", "for cluster managers: exit 0, 7, 8, 9 as in OCF", ctl_check},
+	{"drill", "MNT", "prove the pair: flush, then compare both copies", ctl_drill},
 	{"certs", "DIR NAME[,ADDRESS...]...", "make a private CA and certificates", ctl_certs},
 };
 

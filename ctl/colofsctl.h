@@ -23,6 +23,9 @@ int ctl_flush(int argc, char **argv);
 int ctl_failover(int argc, char **argv);
 int ctl_verify(int argc, char **argv);
 int ctl_resync(int argc, char **argv);
+int ctl_events(int argc, char **argv);
+int ctl_check(int argc, char **argv);
+int ctl_drill(int argc, char **argv);
 int ctl_certs(int argc, char **argv);
 
 /* In colofsctl_mount.c. Open a control file of a mount: descriptor, or -1 after a line on stderr.

@@ -4,6 +4,7 @@
  * words are checked here by the daemon's own parser first, so that a slip of
  * the pen is a usage error (2) and not a refusal (1).
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -95,6 +96,20 @@ int ctl_flush(int argc, char **argv)
 	return plain("flush", "usage: colofsctl flush MNT [NAME] [nowait]", argc, argv);
 }
 
+/* How many blocks verify has found unequal so far. */
+static bool differences(const char *mnt, uint64_t *count)
+{
+	static const char *const key = "\ncolofs_verify_differences_total ";
+	size_t len = 0;
+	char *text = mount_read(mnt, "metrics", &len);
+	const char *at = text ? strstr(text, key) : NULL;
+
+	if (at)
+		*count = strtoull(at + strlen(key), NULL, 10);
+	free(text);
+	return at;
+}
+
 int ctl_verify(int argc, char **argv)
 {
 	return plain("verify", "usage: colofsctl verify MNT [IMAGE]", argc, argv);
@@ -103,6 +118,80 @@ int ctl_verify(int argc, char **argv)
 int ctl_resync(int argc, char **argv)
 {
 	return plain("resync", "usage: colofsctl resync MNT [full]", argc, argv);
+}
+
+int ctl_events(int argc, char **argv)
+{
+	char text[4096];
+	ssize_t n;
+	int fd;
+
+	if (argc != 2 || argv[1][0] == '-')
+		return ctl_usage("usage: colofsctl events MNT");
+	fd = mount_open(argv[1], "events", O_RDONLY);
+	if (fd < 0)
+		return EXIT_FAILED;
+	while ((n = read(fd, text, sizeof(text))) > 0)
+		if (fwrite(text, 1, (size_t)n, stdout) != (size_t)n || fflush(stdout)) {
+			close(fd);
+			return ctl_fail("stdout: %m");
+		}
+	close(fd);
+	return n < 0 ? ctl_fail("%s/.colo/events: %m", argv[1]) : EXIT_DONE;
+}
+
+/* The codes of OCF resource agents' `monitor`. */
+int ctl_check(int argc, char **argv)
+{
+	enum { OCF_RUNNING = 0, OCF_NOT_RUNNING = 7, OCF_RUNNING_MASTER = 8, OCF_FAILED_MASTER = 9 };
+	size_t len = 0;
+	char *json;
+	int code = OCF_RUNNING;
+
+	if (argc != 2 || argv[1][0] == '-')
+		return ctl_usage("usage: colofsctl check MNT");
+	json = mount_read(argv[1], "status.json", &len);
+	if (!json)
+		return OCF_NOT_RUNNING;
+	/* In a string the quotes have backslashes: these can only be keys. */
+	if (strstr(json, "\"mode\": \"failed\""))
+		code = OCF_FAILED_MASTER;
+	else if (strstr(json, "\"role\": \"primary\""))
+		code = OCF_RUNNING_MASTER;
+	printf("%s\n", code == OCF_RUNNING ? "running" : code == OCF_FAILED_MASTER ? "failed" : "running as primary");
+	free(json);
+	return code;
+}
+
+/* Proves the pair: commit, then read all that was committed on the peer, and compare. */
+int ctl_drill(int argc, char **argv)
+{
+	size_t len = 0;
+	char *json;
+	uint64_t before = 0, after = 0;
+	const char *at;
+	int code;
+
+	if (argc != 2 || argv[1][0] == '-')
+		return ctl_usage("usage: colofsctl drill MNT");
+	code = mount_command(argv[1], "flush drill");
+	if (code)
+		return code;
+	if (!differences(argv[1], &before))
+		return EXIT_FAILED;
+	code = mount_command(argv[1], "verify");
+	if (code)
+		return code;
+	if (!differences(argv[1], &after))
+		return EXIT_FAILED;
+	if (after != before)
+		return ctl_fail("%s: the copies differ: see the status, and `colofsctl resync`", argv[1]);
+	json = mount_read(argv[1], "status.json", &len);
+	if (!json)
+		return EXIT_FAILED;
+	at = strstr(json, "\"protected\": true");
+	free(json);
+	return at ? EXIT_DONE : ctl_fail("%s: the pair is not protected", argv[1]);
 }
 
 /* Says what a failover would cost and waits for a yes. */

@@ -38,11 +38,9 @@ static int fail(char *err, size_t err_size, const char *fmt, ...)
 
 static bool name_ok(const char *name)
 {
-	static const char set[] =
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-";
 	size_t len = strlen(name);
 
-	return len >= 1 && len <= NAME_MAX_LEN && strspn(name, set) == len;
+	return len >= 1 && len <= NAME_MAX_LEN && strspn(name, NAME_SET) == len;
 }
 
 static int parse_epoch(uint64_t *epoch, const char *text)

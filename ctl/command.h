@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define COMMAND_MAX 4096 /* bytes in one write; more is E2BIG */
+#define NAME_SET "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-"
 #define NAME_MAX_LEN 64  /* checkpoint NAME: 1-64 of A-Za-z0-9._:- */
 
 enum verb {

@@ -29,6 +29,7 @@ static const struct {
 	{ "status", INO_STATUS, S_IFREG | 0444, status_text },
 	{ "status.json", INO_JSON, S_IFREG | 0444, status_json },
 	{ "metrics", INO_METRICS, S_IFREG | 0444, status_metrics },
+	{ "events", INO_EVENTS, S_IFREG | 0400, NULL },
 };
 #define ENTRIES (sizeof(entries) / sizeof(entries[0]))
 
@@ -112,29 +113,29 @@ static void set_text(struct handle *h, const char *text)
 
 void ctl_open(struct fs *fs, fuse_req_t req, uint64_t ino, int flags)
 {
-	bool ctl = ino >= INO_CTL;
+	bool ctl = ino >= INO_CTL, events = ino == INO_EVENTS;
 	struct handle *h;
 
 	if (ino == INO_COLO || (!ctl && (flags & O_ACCMODE) != O_RDONLY)) {
 		fuse_reply_err(req, ino == INO_COLO ? EISDIR : EACCES);
 		return;
 	}
-	h = handle_new(fs, ctl ? HANDLE_CTL : HANDLE_TEXT);
+	h = handle_new(fs, ctl ? HANDLE_CTL : events ? HANDLE_EVENTS : HANDLE_TEXT);
 	if (!h) {
 		fuse_reply_err(req, ENFILE);
 		return;
 	}
 	if (ctl && fs->last_reply)
 		set_text(h, fs->last_reply);
-	else if (!ctl)
+	else if (!ctl && !events)
 		h->text = render(fs, ino, &h->len);
-	if (!ctl && !h->text) {
+	if (events ? events_open(fs, h) : !ctl && !h->text) {
 		handle_free(fs, h);
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
 	/* A stream: else the write moves the place where the reply is read from. */
-	handle_reply_open(req, h, FOPEN_DIRECT_IO | (ctl ? FOPEN_NONSEEKABLE | FOPEN_STREAM : 0));
+	handle_reply_open(req, h, FOPEN_DIRECT_IO | (ctl || events ? FOPEN_NONSEEKABLE | FOPEN_STREAM : 0));
 }
 
 /* ---- ctl: replies ---- */

@@ -67,6 +67,8 @@ void fs_request(void *ctx, struct lane_req *r)
 		ctl_write(fs, r, h);
 	else if (h->kind == HANDLE_CTL)
 		ctl_read(fs, r, h);
+	else if (h->kind == HANDLE_EVENTS && r->opcode == FUSE_READ)
+		events_read(fs, r, h);
 	else if (h->kind == HANDLE_TEXT && r->opcode == FUSE_READ)
 		text_read(r, h);
 	else
@@ -77,4 +79,5 @@ void fs_request(void *ctx, struct lane_req *r)
 void fs_interrupt(void *ctx, uint64_t unique)
 {
 	ctl_interrupt(ctx, unique);
+	events_interrupt(ctx, unique);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the files of fs/ share: the mounted file system and its open files. Event-loop
- * thread only. The inode numbers: 1 the root, 2-5 the control directory and its fixed files,
+ * thread only. The inode numbers: 1 the root, 2-6 the control directory and its fixed files,
  * image ids from 16 on, and from INO_CTL on one number for each lookup of `ctl`.
  */
 #ifndef COLOFS_FS_FS_H
@@ -23,18 +23,21 @@
 #define INO_STATUS     3u
 #define INO_JSON       4u
 #define INO_METRICS    5u
+#define INO_EVENTS     6u
 #define INO_IMAGE_MIN  16u
 #define INO_CTL        0xff00000000000000ull /* ids made by the store stay below 2^56 */
 #define FILES_OPEN_MAX 65536
+#define EVENT_READERS  8 /* reads that may wait at a time: each holds a buffer */
 
-enum handle_kind { HANDLE_IMAGE, HANDLE_CTL, HANDLE_TEXT, HANDLE_DIR };
+enum handle_kind { HANDLE_IMAGE, HANDLE_CTL, HANDLE_TEXT, HANDLE_EVENTS, HANDLE_DIR };
 
 /* An open file or directory; its address is the kernel's fh. */
 struct handle {
 	enum handle_kind kind;
 	struct image *image; /* HANDLE_IMAGE: held by image_open() */
 	char *text;          /* malloc'ed: snapshot, reply, directory */
-	size_t len, pos;     /* bytes of text; CTL: where the next read goes on */
+	size_t len, pos;     /* bytes of text; CTL, EVENTS: where the next read goes on */
+	uint64_t number;     /* EVENTS: the next one */
 	struct handle *prev, *next;
 };
 
@@ -53,6 +56,8 @@ struct fs {
 	struct handle *handles; /* all open ones */
 	unsigned handle_count;
 	struct ctl_wait *waits;
+	struct lane_req *event_reads[EVENT_READERS]; /* waiting for the next event */
+	bool stopping;
 	uint64_t ctl_lookups;
 	char *last_reply;               /* malloc'ed; the last command's, whoever gave it */
 	uint64_t started_ns;            /* wall clock: the control files' times */
@@ -114,5 +119,12 @@ void ctl_write(struct fs *fs, struct lane_req *r, struct handle *h);
 /* FUSE INTERRUPT: if a command waits under this number it ends with EINTR. */
 void ctl_interrupt(struct fs *fs, uint64_t unique);
 void ctl_end(struct fs *fs);
+
+/* events.c */
+int events_open(struct fs *fs, struct handle *h); /* 0, -ENOMEM */
+void events_read(struct fs *fs, struct lane_req *r, struct handle *h);
+/* Behind each batch: answers the reads for which there is something now. */
+void events_tell(struct fs *fs);
+void events_interrupt(struct fs *fs, uint64_t unique);
 
 #endif

@@ -295,6 +295,8 @@ static void after(void *ctx)
 	struct daemon *d = ctx;
 
 	shell_after(&d->shell);
+	d->fs.stopping = d->stopping;
+	events_tell(&d->fs);
 	lane_batch_end(d->fs.lane);
 }
 

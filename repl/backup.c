@@ -227,6 +227,7 @@ static void commit_visible(struct node *n)
 	if (e->generation && e->generation != n->st.lineage.generation && e->generation == n->st.adopting.generation)
 		n->st.lineage = n->st.adopting;
 	n->peer_epoch = e->number;
+	event(n, "commit", "\"epoch\": %" PRIu64 ", \"name\": \"%s\", \"bytes\": %" PRIu64, e->number, e->name, e->bytes);
 	n->counters.commits_total++;
 	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;
 	if (n->live >= 0 && n->session == e->session)
@@ -411,7 +412,7 @@ static int commit_got(struct node *n, struct plink *l)
 
 	get_bytes(&g, e->name, len < sizeof(e->name) ? len : sizeof(e->name) - 1);
 	for (size_t i = 0; e->name[i]; i++)
-		if ((unsigned char)e->name[i] <= ' ' || (unsigned char)e->name[i] > '~')
+		if (!strchr(NAME_SET, e->name[i]))
 			e->name[i] = '?';
 	if (e->generation != n->st.lineage.generation && e->generation != n->st.adopting.generation)
 		return -EPROTO;

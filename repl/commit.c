@@ -169,6 +169,8 @@ void commit_taken(struct node *n)
 	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;
 	n->refused_wait_ms = n->com_error ? n->refused_wait_ms : 0;
 	twophase_verdict(n, n->com_error ? -EIO : 0);
+	event(n, "commit", "\"epoch\": %" PRIu64 ", \"name\": \"%s\", \"bytes\": %" PRIu64 ", \"ms\": %" PRIu64, n->com.number,
+	      n->com_name, n->com.bytes, n->now_ms - n->com_started_ms);
 	fsyncs_committed(n, n->com_error ? -EIO : 0);
 }
 
@@ -438,6 +440,7 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 	n->counters.commit_errors_total++;
 	if (error == ENOSPC)
 		n->counters.journal_refusals_total++;
+	event(n, "refused", "\"epoch\": %" PRIu64 ", \"errno\": \"%s\"", epoch, errno_name(error));
 	node_error(n, "the peer refused epoch %" PRIu64 ": %s", epoch,
 	           error == ENOSPC ? "its journal is full (ENOSPC)" : "its disk failed (EIO)");
 	if (n->prep && epoch == n->com.number) {

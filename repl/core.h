@@ -14,6 +14,7 @@
  *   view.c      what a backup's guest reads               twin.c        what it writes
  *   destage.c   from the journal to the images            merge.c       of seals, meanwhile
  *   failover.c  promotion                                 restore.c     the journal's recovery
+ *   events.c    what happens, line by line
  *   report.c    status                                    live.c        options that may change
  *
  * All of it runs on the event loop's thread.
@@ -240,6 +241,12 @@ struct hash_job {
 	uint8_t buf[] __attribute__((aligned(BLOCK)));
 };
 
+/* What events have said last. */
+struct told {
+	const char *mode, *link;
+	bool is_protected, wanted, held, full;
+};
+
 struct vread; /* view.c */
 struct direct_op; /* direct.c */
 
@@ -272,6 +279,9 @@ struct node {
 	uint32_t guests_busy;   /* guest requests not finished */
 	uint32_t ios_busy;      /* the core's own image I/O in flight */
 	char reply_name[65];
+	struct events *events;
+	struct told told;
+	bool peer_wants;        /* primary: the peer's overlay is three quarters full */
 
 	/* state file */
 	struct save *saves, *saves_running;
@@ -603,6 +613,11 @@ void failover_drained_pump(struct node *n);
 /* restore.c */
 void restore_give_up(struct node *n);
 int restore_journal(struct node *n, const struct boot *boot, char *err, size_t err_size);
+
+/* events.c */
+void event(struct node *n, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void events_pump(struct node *n);
+void events_free(struct node *n);
 
 /* live.c */
 void live_set(struct node *n, struct command_req *r);

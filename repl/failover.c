@@ -184,6 +184,8 @@ static void taken(struct save *s, int error)
 			strcat(left_out, *left_out ? "," : " left_out=");
 			strcat(left_out, i->next_name[0] ? i->next_name : "?");
 		}
+	event(n, "failover", "\"epoch\": %" PRIu64 ", \"lost_bytes\": %" PRIu64 ", \"lost_ms\": %" PRIu64, n->committed,
+	      n->failover_lost_bytes, n->failover_lost_ms);
 	node_reason(n, "promoted by failover to epoch %" PRIu64, n->committed);
 	node_log(n, LOG_LVL_WARN, "failover: epoch %" PRIu64 ", generation %016" PRIx64, n->committed,
 	         n->st.lineage.generation);

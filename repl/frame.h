@@ -51,7 +51,7 @@ enum frame_type {
 	FRAME_TYPE_END,
 };
 
-enum { FRAME_F_KEEP = 1 };
+enum { FRAME_F_KEEP = 1, FRAME_F_WANTED = 2 }; /* WANTED: in a backup's PING, a checkpoint is */
 
 struct frame {
 	uint8_t type, flags;

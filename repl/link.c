@@ -244,8 +244,10 @@ static int link_frame(struct node *n, struct plink *l, const uint8_t *payload)
 	case FRAME_BYE:
 		return -ESHUTDOWN;
 	case FRAME_PING:
-		if (l->state == PL_LIVE && n->role == NODE_PRIMARY)
+		if (l->state == PL_LIVE && n->role == NODE_PRIMARY) {
 			n->peer_overlay = f->len;
+			n->peer_wants = f->flags & FRAME_F_WANTED;
+		}
 		link_send(n, l->index, &pong, NULL, 0);
 		return 0;
 	case FRAME_PONG:
@@ -399,7 +401,8 @@ bool node_accepts(const struct node *n)
 
 static void heartbeat(struct node *n)
 {
-	struct frame f = { .type = FRAME_PING, .off = n->now_ms * 1000, .len = n->overlay_bytes };
+	struct frame f = { .type = FRAME_PING, .off = n->now_ms * 1000, .len = n->overlay_bytes,
+		.flags = n->told.wanted ? FRAME_F_WANTED : 0 };
 
 	if (n->live < 0 || n->now_ms < n->ping_ms)
 		return;

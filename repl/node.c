@@ -75,6 +75,7 @@ void node_fail(struct node *n, const char *fmt, ...)
 	n->failed = true;
 	memcpy(n->reason, text, sizeof(text));
 	node_error(n, "%s", text);
+	event(n, "failed", "\"epoch\": %llu", (unsigned long long)(n->role == NODE_BACKUP ? n->committed : n->acked_epoch));
 	node_log(n, LOG_LVL_ERROR, "mode failed: %s", text);
 }
 
@@ -422,6 +423,7 @@ void node_destroy(struct node *n)
 	for (uint32_t i = 0; i < SYNC_OPS; i++)
 		free(n->sync_ops[i].buf);
 	verify_free(n);
+	events_free(n);
 	destage_free(n);
 	view_free(n);
 	twin_free(n);
@@ -524,6 +526,7 @@ void node_batch_end(struct node *n)
 	}
 	images_collect(n);
 	stop_pump(n);
+	events_pump(n);
 	n->late_tick = false;
 	tell(n);
 }

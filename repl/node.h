@@ -145,6 +145,12 @@ void node_command(struct node *n, struct command_req *r);
 /* The asker gave up (FUSE INTERRUPT): finish r with -EINTR now, whatever goes on behind it. */
 void node_command_cancel(struct node *n, struct command_req *r);
 
+/* Events are kept from the first call on. 0, -ENOMEM. */
+int node_events_open(struct node *n);
+uint64_t node_events_next(const struct node *n); /* the number that the next one will have */
+/* The line of one, with its newline; NULL: not yet; "": it is not kept any more. */
+const char *node_event(const struct node *n, uint64_t number);
+
 void node_status(struct node *n, struct status *s); /* all but resident; images malloc'ed */
 
 /* ---- links: called by the shell ---- */

@@ -135,6 +135,7 @@ void twophase_prepared(struct node *n)
 		order(n, PREP_ABORT);
 		return;
 	}
+	event(n, "prepared", "\"epoch\": %" PRIu64 ", \"name\": \"%s\"", n->com.number, n->com_name);
 	commit_reply_all(n, &n->flushing, 0, "prepared");
 	commit_reply_all(n, &n->flushes, -EBUSY, "an epoch is prepared: commit or abort it first");
 	for (struct command_req **list = &n->waiters; *list;) {

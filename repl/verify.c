@@ -160,6 +160,8 @@ static void end(struct node *n, int error, const char *why)
 	struct command_req *r = v->req;
 
 	v->req = NULL;
+	event(n, "verified", "\"blocks\": %" PRIu64 ", \"differ\": %" PRIu64 ", \"complete\": %s", v->blocks, v->differ,
+	      error ? "false" : "true");
 	for (uint32_t i = 0; i < VERIFY_OPS; i++)
 		if (v->ops[i].busy && v->ops[i].asked)
 			op_free(&v->ops[i]);
