@@ -6,5 +6,6 @@
 void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed)
 {
 	*current = n->cur.number;
-	*committed = n->committed;
+	/* A promoted node that started again with its journal drained has it from its state. */
+	*committed = n->role == NODE_PRIMARY ? n->acked_epoch : n->committed;
 }
