@@ -360,6 +360,8 @@ static void begin_failover(struct sim *s)
 static void new_world(struct sim *s, struct event *e)
 {
 	(void)e;
+	if (s->phase != PHASE_PROMOTED)
+		return; /* the end of the seed came in between: a world that heals is let end */
 	world_clear(s);
 	world_start(s);
 }
