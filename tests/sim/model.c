@@ -312,12 +312,24 @@ static void cuts_late(struct sim *s)
 	}
 }
 
+static bool probe_has(const struct probe_image *img, uint32_t count, uint64_t id)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (img[i].id == id)
+			return true;
+	return false;
+}
+
 /* The primary's guest begins anew, with what a probe found. */
 void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, bool durable)
 {
 	s->model.clock++;
-	for (unsigned i = 0; i < MODEL_IMAGES; i++)
-		s->model.images[i].writers = s->model.images[i].exclusive = 0; /* found below stay */
+	for (unsigned i = 0; i < MODEL_IMAGES; i++) {
+		struct model_image *m = &s->model.images[i];
+
+		m->writers = m->exclusive = 0;
+		m->used &= !durable || probe_has(img, count, m->id); /* the room of those that are gone for good is needed */
+	}
 	for (uint32_t i = 0; i < count; i++)
 		if (!model_image(s, img[i].id))
 			model_add(s, img[i].id, img[i].name, ++s->model.op);
@@ -329,8 +341,6 @@ void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, 
 		for (uint32_t k = 0; k < count && !p; k++)
 			if (m->used && img[k].id == m->id)
 				p = &img[k];
-		if (m->used && !p && durable)
-			m->used = false;
 		if (!m->used)
 			continue;
 		a = model_attr_push(s, m, ++s->model.op);
