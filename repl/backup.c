@@ -49,7 +49,8 @@ void backup_link_down(struct node *n)
 {
 	if (n->cur_ep && !n->com_ep && n->journal.open)
 		journal_push(&n->journal);
-	backup_drop_current(n);
+	if (!MUTANT("failover-uncommitted"))
+		backup_drop_current(n);
 	n->refused_epoch = 0;
 	direct_link_down(n);
 }
@@ -143,7 +144,7 @@ static int journal_frame(struct node *n, struct plink *l, uint8_t type)
 	note_first(n, n->cur_ep);
 	journal_put(&n->journal, &r);
 	note_record(n->cur_ep, &r);
-	int err = record_apply(n, n->cur_ep, &r, pos, l->payload);
+	int err = record_apply(n, MUTANT("cut-folded") && n->com_ep ? n->com_ep : n->cur_ep, &r, pos, l->payload);
 
 	if (err == -ENOSPC || err == -ENOMEM) { /* the arena is full: a full journal */
 		backup_refuse(n, f->epoch, ENOSPC);
@@ -357,6 +358,11 @@ void backup_commit_append(struct node *n)
 	backup_sync(n);
 	e->end = journal_mark(&n->journal);
 	e->last_lsn = e->end.lsn - 1;
+	if (MUTANT("ack-before-fsync") && n->live >= 0 && n->session == e->session) {
+		struct frame f = { .type = FRAME_DONE, .epoch = e->number };
+
+		link_send(n, n->live, &f, NULL, 0);
+	}
 }
 
 /* Recovery must not take the refused epoch's records for part of what follows. */
@@ -423,8 +429,6 @@ static int commit_got(struct node *n, struct plink *l)
 	n->cur_ep = epoch_new(e->number + 1, l->session);
 	if (!n->cur_ep)
 		return -ENOMEM;
-	if (MUTANT("visible-before-sync"))
-		epoch_apply(n, e);
 	direct_cut(n);
 	err = put_adopted(n, e);
 

@@ -163,6 +163,8 @@ void commit_taken(struct node *n)
 		if (n->com_error)
 			dirty_merge(&i->miss, &i->com);
 		dirty_free(&i->com);
+		if (MUTANT("one-dirty-set"))
+			dirty_free(&i->cur);
 	}
 	n->counters.commits_total++;
 	n->counters.commit_errors_total += n->com_error != 0;
@@ -402,7 +404,8 @@ void commit_pump(struct node *n)
 	n->want_cut |= n->fsyncs != NULL;
 	if (n->sync_state == SYNC_COMMIT && (n->flushes || n->config.commit_fsync || n->config.commit_ms || !n->peer_overlay))
 		n->want_cut = true;
-	if (n->com_active || n->com_syncs || n->prep || (!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING || primary_missing(n))
+	if (n->com_active || n->com_syncs || n->prep || (!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING ||
+	    (primary_missing(n) && !MUTANT("cut-while-missing")))
 		return;
 	if (!number_reserved(n))
 		return;
@@ -496,8 +499,11 @@ void commit_link_down(struct node *n)
 	}
 	/* The peer may or may not have committed it: its set is kept apart until the peer says so. */
 	n->doubt_valid = true;
-	for (struct image *i = n->images; i; i = i->next)
+	for (struct image *i = n->images; i; i = i->next) {
+		if (MUTANT("doubt-set-lost"))
+			dirty_free(&i->com);
 		i->touched = true;
+	}
 }
 
 /* A new session: was the epoch whose verdict was outstanding committed? The peer knows. */

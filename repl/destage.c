@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 #define OP_BYTES 65536u
 
@@ -293,6 +294,10 @@ static bool next_piece(struct destage *d, struct extent *e, uint64_t *len)
 
 		if (d->img->unlinked || !map_find(&d->img->map, d->pos, e) || e->off >= limit)
 			continue;
+		if (e->pos == MAP_ZERO && MUTANT("destage-no-zeroes")) {
+			d->pos = e->off + e->len;
+			return next_piece(d, e, len);
+		}
 		*len = e->len < limit - e->off ? e->len : limit - e->off;
 		if (e->pos != MAP_ZERO && *len > OP_BYTES)
 			*len = OP_BYTES;
@@ -348,7 +353,7 @@ static void sync_step(struct node *n)
 		return;
 	d->syncs = 1;
 	for (struct epimg *ei = n->pass->images; ei; ei = ei->next) {
-		if (ei->unlinked || !ei->image->file)
+		if (ei->unlinked || !ei->image->file || MUTANT("no-destage-fdatasync"))
 			continue;
 		d->syncs++;
 		n->counters.image_fdatasyncs_total++;
@@ -425,11 +430,13 @@ static void state_step(struct node *n)
 		if (n->pass->has_overlay)
 			n->st.overlay_first = n->st.overlay_last = 0;
 	}
+	d->release_lsn = m.lsn;
+	if (MUTANT("tail-too-far"))
+		m = journal_mark(&n->journal);
 	n->st.tail_lsn = m.lsn;
 	n->st.tail_sum = m.sum;
 	n->st.tail_slot = m.slot;
 	n->st.tail_off = m.off;
-	d->release_lsn = m.lsn;
 	d->busy = true;
 	d->save.owner = n;
 	node_save(n, &d->save, state_saved);
@@ -528,7 +535,7 @@ void destage_pump(struct node *n)
 		return;
 	case D_READS:
 		/* A read begun before this epoch's commit must not see it in the image. */
-		if (view_oldest(n) >= n->pass->version)
+		if (view_oldest(n) >= n->pass->version || MUTANT("read-no-version"))
 			step_to(n, D_FILES);
 		return;
 	case D_FILES:
@@ -546,7 +553,10 @@ void destage_pump(struct node *n)
 		names_step(n);
 		return;
 	case D_DIRSYNC:
-		io_begin(n, (struct io){ .op = IO_DIRSYNC });
+		if (MUTANT("no-destage-dirsync"))
+			step_to(n, D_STATE);
+		else
+			io_begin(n, (struct io){ .op = IO_DIRSYNC });
 		return;
 	case D_STATE:
 		state_step(n);

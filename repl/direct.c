@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 struct direct_op {
 	struct direct_op *next; /* in node's direct_ops */
@@ -27,7 +28,7 @@ struct direct_op {
  * epoch: into the journal, or the guest would see them with this one. */
 bool direct_goes(const struct image *img)
 {
-	return img->direct && !img->committing;
+	return img->direct && (!img->committing || MUTANT("first-sync-cut"));
 }
 
 static void op_free(struct direct_op *op)
@@ -289,7 +290,7 @@ void direct_commit(struct node *n)
 			return; /* op_end() comes back here */
 		count++;
 	}
-	if (!count) {
+	if (!count || MUTANT("commit-before-data")) {
 		backup_commit_append(n);
 		return;
 	}

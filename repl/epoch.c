@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 #include "sum.h"
 
 struct epoch *epoch_new(uint64_t number, uint64_t session)
@@ -55,7 +56,7 @@ static int resize(struct epimg *ei, uint64_t size)
 	struct image *img = ei->image;
 
 	/* What is cut off must read as zeroes if the image grows again. */
-	if (size < img->next_size) {
+	if (size < img->next_size && !MUTANT("shrink-not-zeroed")) {
 		int err = map_insert(&ei->map, size, MAP_OFF_MAX - size, MAP_ZERO);
 
 		if (err)

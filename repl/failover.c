@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 enum { F_NONE, F_FENCE, F_COMMIT, F_OVERLAY, F_SAVE };
 
@@ -100,12 +101,18 @@ static void overlay_synced(struct journal_sync *s, int error)
 
 static void overlay_step(struct node *n)
 {
+	if (MUTANT("failover-uncommitted") && n->cur_ep) {
+		n->cur_ep->end = journal_mark(&n->journal);
+		epoch_apply(n, n->cur_ep);
+		epoch_seal(n, n->cur_ep);
+		n->cur_ep = NULL;
+	}
 	if (n->failover->cmd.drop_overlay)
 		twin_drop_overlay(n);
 	n->failover_sync.owner = n;
 	n->failover_sync.done = overlay_synced;
 	n->failover_step = F_SAVE;
-	if (n->overlay.failed)
+	if (n->overlay.failed || MUTANT("failover-no-fdatasync"))
 		overlay_synced(&n->failover_sync, n->failover->cmd.drop_overlay ? 0 : n->overlay.failed);
 	else
 		journal_sync(&n->overlay, &n->failover_sync);

@@ -287,10 +287,15 @@ static void written(struct io *io)
 	while (j->batch_used && j->batches[j->batch_first].state == BATCH_WRITTEN && !j->failed) {
 		struct batch *first = &j->batches[j->batch_first];
 
-		j->written_lsn = first->lsn;
+		if (!MUTANT("ack-out-of-order") || first->lsn > j->written_lsn)
+			j->written_lsn = first->lsn;
 		first->state = BATCH_FREE;
 		j->batch_first = (j->batch_first + 1) % j->batch_count;
 		j->batch_used--;
+		moved = true;
+	}
+	if (MUTANT("ack-out-of-order") && b->lsn > j->written_lsn) {
+		j->written_lsn = b->lsn;
 		moved = true;
 	}
 	if (moved) {

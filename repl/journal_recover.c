@@ -96,7 +96,7 @@ static int batch_at(struct walk *w, uint32_t slot, uint32_t off, struct batch_he
 		struct record r;
 
 		batch_record_decode(w->buf, i, &r);
-		if (r.payload_len && sum64(w->buf + r.payload_off, r.payload_len) != r.sum)
+		if (r.payload_len && sum64(w->buf + r.payload_off, r.payload_len) != r.sum && !MUTANT("recover-no-checksum"))
 			return -EBADMSG;
 	}
 	return 0;
@@ -167,8 +167,16 @@ static int look_behind(struct walk *w)
 		if (err)
 			return err;
 		if (!batch_header_decode(w->buf, j->id, &h) && h.lsn >= w->lsn &&
-		    h.incarnation == w->headers[w->slot].incarnation && h.synced_lsn > w->synced)
-			w->synced = h.synced_lsn;
+		    h.incarnation == w->headers[w->slot].incarnation) {
+			if (h.synced_lsn > w->synced)
+				w->synced = h.synced_lsn;
+			if (MUTANT("recover-behind-break") && h.lsn > w->lsn) {
+				w->lsn = h.lsn;
+				w->sum = h.prev_sum;
+				w->off = off;
+				return 1;
+			}
+		}
 	}
 	return 0;
 }
@@ -184,8 +192,12 @@ static int walk_run(struct walk *w, uint64_t last_lsn)
 			err = batch_at(w, w->slot, w->off, &h);
 		if (err == -EBADMSG && segment_next(w))
 			continue;
-		if (err == -EBADMSG)
-			return look_behind(w);
+		if (err == -EBADMSG) {
+			err = look_behind(w);
+			if (err <= 0)
+				return err;
+			continue;
+		}
 		if (!err)
 			err = batch_take(w, &h);
 		if (err)

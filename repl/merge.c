@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 #define MERGE_SLICE 1000u /* extents, about 1 ms */
 #define SEALS_LOOSE 2u    /* unmerged ones beside the pass */
@@ -32,7 +33,7 @@ bool merge_wanted(const struct node *n)
 
 static void merge_attributes(struct epimg *to, const struct epimg *from)
 {
-	if (from->sized) {
+	if (from->sized && !MUTANT("merge-loses-size")) {
 		to->sized = true;
 		to->size = from->size;
 	}

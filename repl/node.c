@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 #define TICK_MS 50u
 
@@ -157,6 +158,8 @@ void node_guest(struct node *n, struct guest_io *g)
 		guest_finish(n, g, -EFBIG);
 	else if (g->op == GUEST_TRUNC && g->len >= MAP_OFF_MAX)
 		guest_finish(n, g, -EFBIG);
+	else if (MUTANT("promoted-write-straight") && n->role == NODE_PRIMARY && g->op == GUEST_WRITE)
+		primary_guest(n, g);
 	else if (n->role == NODE_BACKUP || n->local_path || (n->twin_wait && changes_data(g)))
 		twin_guest(n, g); /* behind those that already wait: none overtakes */
 	else

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 bool pair_has_images(const struct node *n)
 {
@@ -79,7 +80,8 @@ static enum verdict judge_lineage(const struct node *n, const struct hello *p, u
 	if (p->lineage.generation == mine->generation || descends(mine, &p->lineage, p->committed)) {
 		if (p->committed > n->epoch_bound)
 			return refuse(refusal, REFUSE_LOST);
-		if (n->have_sets && (p->committed == n->acked_epoch || ((n->doubt_valid || n->prep) && p->committed == n->com.number)))
+		if ((n->have_sets || MUTANT("delta-without-sets")) &&
+		    (p->committed == n->acked_epoch || ((n->doubt_valid || n->prep) && p->committed == n->com.number)))
 			return PAIR_DELTA;
 		return PAIR_FULL;
 	}

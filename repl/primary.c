@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 #include "sum.h"
 
 static void begin(struct guest_io *g);
@@ -463,7 +464,7 @@ static void range_done(struct io *io)
 			dirty_mark(room ? &img->cur : &img->miss, from, to - from);
 			if (!room) /* data may have gone there in this session: its hole must be sent */
 				img->fresh = false;
-			if (room)
+			if (room && !MUTANT("zero-not-sent"))
 				primary_meta(n, FRAME_ZERO, img, from, to - from, FRAME_F_KEEP, NULL);
 		}
 		if (img->size != old) {
@@ -623,6 +624,8 @@ void primary_guest(struct node *n, struct guest_io *g)
 		return;
 	}
 	claim_of(g, &off, &len);
+	if (MUTANT("no-range-claim") && g->op == GUEST_WRITE)
+		off += 1ull << 50;
 	if (range_claim(&g->image->claims, &g->claim, off, len, granted, g))
 		begin(g);
 }

@@ -11,6 +11,7 @@
 
 #include "bytes.h"
 #include "core.h"
+#include "mutant.h"
 #include "sum.h"
 
 struct restore {
@@ -57,6 +58,8 @@ static struct epoch *pending_epoch(struct restore *r, const struct batch_header 
 /* A commit record counts only if the set it names is here whole. */
 static bool whole(const struct epoch *e, const struct record *c)
 {
+	if (MUTANT("recover-behind-break"))
+		return true;
 	return e->jcount == c->len && e->session && (!c->len || (e->jfirst == c->off && e->jlast == c->seq));
 }
 
@@ -395,6 +398,14 @@ static int walk(struct node *n, const struct boot *boot, char *err, size_t err_s
 	struct journal_tail tail = { n->st.tail_lsn, n->st.tail_sum, n->st.tail_slot, n->st.tail_off, 0 };
 	int error = journal_recover(&n->journal, &tail, journal_record, &r, err, err_size);
 
+	if (MUTANT("recover-unfinished") && r.pending && r.pending->session) {
+		struct epoch *e = r.pending;
+
+		r.pending = e->older;
+		e->end = (struct journal_mark){ tail.lsn, tail.sum, tail.slot, tail.off };
+		epoch_apply(n, e);
+		epoch_seal(n, e);
+	}
 	if (!error)
 		error = restore_overlay(&r);
 	drop_pending(&r);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 static void op_go(struct sync_op *op);
 
@@ -132,6 +133,10 @@ static void op_extent(struct io *io)
 		op_end(op);
 		return;
 	}
+	if (op->again && MUTANT("resync-not-read-anew")) {
+		op_send(op);
+		return;
+	}
 	op->io = (struct io){ .op = IO_READ, .kind = FILE_IMAGE, .file = img->id, .off = op->off, .len = op->len,
 		.buf = op->buf, .done = op_read, .owner = op };
 	submit(n, &op->io);
@@ -176,7 +181,9 @@ static void op_granted(struct range *r)
 
 static void op_claim(struct sync_op *op)
 {
-	if (range_claim(&op->image->claims, &op->claim, op->off, op->len, op_granted, op))
+	uint64_t off = op->off + (MUTANT("sync-claims-elsewhere") ? 1ull << 50 : 0);
+
+	if (range_claim(&op->image->claims, &op->claim, off, op->len, op_granted, op))
 		op_go(op);
 }
 
@@ -454,7 +461,8 @@ void sync_stop(struct node *n)
 
 		if (!op->busy || op->dead)
 			continue;
-		dirty_mark(&op->image->miss, op->off, op->len);
+		if (!MUTANT("sync-cut-forgotten"))
+			dirty_mark(&op->image->miss, op->off, op->len);
 		if (op->asked)
 			op_free(op);
 		else

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 #include "sum.h"
 
 #define PARTS_MAX (IO_MAX_LEN / RECORD_DATA_MAX + 1)
@@ -135,6 +136,8 @@ void twin_written(struct journal *j)
 
 void twin_drop_overlay(struct node *n)
 {
+	if (MUTANT("overlay-kept"))
+		return;
 	for (struct image *i = n->images; i; i = i->next) {
 		map_clear(&i->overlay);
 		i->overlay_sized = false;
@@ -280,8 +283,8 @@ static void sync_begin_local(struct node *n, struct guest_io *g)
 {
 	struct journal_sync *s = n->local_path ? calloc(1, sizeof(*s)) : NULL;
 
-	if (!s) {
-		guest_finish(n, g, n->local_path ? -ENOMEM : 0);
+	if (!s || MUTANT("promoted-fsync-lies")) {
+		guest_finish(n, g, n->local_path && !s ? -ENOMEM : 0);
 		return;
 	}
 	s->owner = g;

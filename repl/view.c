@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 #define LAYERS_MAX 64u
 
@@ -64,8 +65,17 @@ static void layers_of(struct node *n, const struct image *img, bool uncommitted,
 		layer_add(l, &img->overlay);
 		layer_epoch(l, n->local, img);
 	}
+	uint32_t first = l->count;
+
 	for (const struct epoch *e = n->seals; e; e = e->older)
-		layer_epoch(l, e, img);
+		if (!MUTANT("stale-after-commit") || uncommitted || e->version != n->version)
+			layer_epoch(l, e, img);
+	for (uint32_t i = first, k = l->count; MUTANT("old-seal-wins") && i + 1 < k; i++) {
+		const struct map *m = l->maps[i];
+
+		l->maps[i] = l->maps[--k];
+		l->maps[k] = m;
+	}
 }
 
 /* ---- pieces ---- */
