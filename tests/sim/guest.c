@@ -470,7 +470,7 @@ static void guest_tick(struct sim *s, struct event *e)
 			twin_op(s, h);
 	}
 	s->guests->ticking[h->index] = true;
-	event_add(s, rnd_delay(s, h->disk.speed_us * (h->index == s->primary ? 2 : 4)), h->index, guest_tick);
+	event_add(s, rnd_delay(s, h->disk.speed_us * (h->index == s->primary ? 2 : 4) * bias_guest(s)), h->index, guest_tick);
 }
 
 void guest_run(struct sim *s, struct host *h, bool on)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * main(): runs seeds, or mutants until each is found, and prints the figures.
+ * main(): runs seeds and prints the figures.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -8,26 +8,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "../../repl/mutant.h"
 #include "sim.h"
-
-const char *mutant;
 
 struct args {
 	uint64_t seeds, steps, seed;
 	double seconds; /* 0: no limit */
 	unsigned verbose;
-	bool faults, mutants;
-};
-
-static const char *const mutants[] = {
-	"no-commit-fdatasync",
-	"no-incarnation",
-	"no-primary-fdatasync",
+	unsigned mutants; /* processes at once; 0: run seeds */
+	bool faults;
+	const struct bias *bias;
 };
 
 void say(struct sim *s, const char *fmt, ...)
@@ -52,9 +44,11 @@ void violation(struct sim *s, const char *fmt, ...)
 	va_start(ap, fmt);
 	vprintf(fmt, ap);
 	va_end(ap);
-	printf("\nagain, in words: build/sim --seed %llu --seeds 1 --steps %llu%s%s%s -v\n",
+	printf("\nagain, in words: build/sim --seed %llu --seeds 1 --steps %llu%s%s%s%s%s -v\n",
 	       (unsigned long long)s->seed, (unsigned long long)s->step_max,
-	       s->faults ? " --faults" : "", mutant ? " --mutant " : "", mutant ? mutant : "");
+	       s->faults ? " --faults" : "", mutant ? " --mutant " : "", mutant ? mutant : "",
+	       s->bias && !mutant ? " --bias " : "", s->bias && !mutant ? s->bias->name : "");
+	printf("steps of all seeds: %llu\n", (unsigned long long)(s->fig.steps + s->step));
 	fflush(stdout);
 	exit(1);
 }
@@ -151,7 +145,7 @@ static void run_step(struct sim *s)
 	run_batch(s, e);
 }
 
-static void run_seed(struct sim *s, uint64_t seed, uint64_t steps)
+void run_seed(struct sim *s, uint64_t seed, uint64_t steps)
 {
 	s->seed = seed;
 	s->step = s->now = s->order = 0;
@@ -186,7 +180,7 @@ static double seconds(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static struct sim *sim_new(const struct args *a)
+struct sim *sim_new(unsigned verbose, bool faults)
 {
 	struct sim *s = calloc(1, sizeof(*s));
 
@@ -194,12 +188,12 @@ static struct sim *sim_new(const struct args *a)
 		fputs("sim: out of memory\n", stderr);
 		exit(2);
 	}
-	s->verbose = a->verbose;
-	s->faults = a->faults;
+	s->verbose = verbose;
+	s->faults = faults;
 	return s;
 }
 
-static void sim_free(struct sim *s)
+void sim_free(struct sim *s)
 {
 	for (unsigned i = 0; i < CONNS_MAX; i++) {
 		free(s->conns[i].end[0].out.buf);
@@ -230,58 +224,21 @@ static void print_figures(const struct sim *s, const struct args *a, uint64_t se
 	       (double)f->steps / took, (unsigned long long)s->digest);
 }
 
-static void run_seeds(const struct args *a, bool quiet)
+static void run_seeds(const struct args *a)
 {
-	struct sim *s = sim_new(a);
+	struct sim *s = sim_new(a->verbose, a->faults);
 	double start = seconds(), took;
 	uint64_t n = 0;
 
-	if (!quiet)
-		printf("sim: from seed %llu, %llu steps each\n", (unsigned long long)a->seed,
-		       (unsigned long long)a->steps);
+	s->bias = a->bias;
+	printf("sim: from seed %llu, %llu steps each\n", (unsigned long long)a->seed,
+	       (unsigned long long)a->steps);
 	fflush(stdout);
 	while (n < a->seeds && !(a->seconds > 0 && n && seconds() - start > a->seconds))
 		run_seed(s, a->seed + n++, a->steps);
 	took = seconds() - start;
-	if (!quiet)
-		print_figures(s, a, n, took);
+	print_figures(s, a, n, took);
 	sim_free(s);
-}
-
-/* Whether the oracle finds this fault; in a process of its own, since finding ends it. */
-static bool mutant_found(const struct args *a, const char *name)
-{
-	double start = seconds();
-	int status = 0;
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0) {
-		perror("sim: fork");
-		exit(2);
-	}
-	if (!pid) {
-		mutant = name;
-		run_seeds(a, true);
-		exit(0);
-	}
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			exit(2);
-	printf("mutant %-24s %s after %.1f s\n", name,
-	       WIFEXITED(status) && WEXITSTATUS(status) == 1 ? "found" : "SURVIVED", seconds() - start);
-	return WIFEXITED(status) && WEXITSTATUS(status) == 1;
-}
-
-static int run_mutants(const struct args *a)
-{
-	unsigned count = sizeof(mutants) / sizeof(mutants[0]), found = 0;
-
-	for (unsigned i = 0; i < count; i++)
-		found += mutant_found(a, mutants[i]);
-	printf("sim: %u of %u mutants found\n", found, count);
-	return found == count ? 0 : 1;
 }
 
 static uint64_t number(const char *text)
@@ -300,7 +257,8 @@ static uint64_t number(const char *text)
 
 static void usage(void)
 {
-	fputs("usage: sim [--seeds N] [--steps N] [--seed S] [--time SECONDS] [--faults] [--mutant NAME | --mutants] [-v [-v]]\n",
+	fputs("usage: sim [--seeds N] [--steps N] [--seed S] [--time SECONDS] [--faults] \n"
+	      "           [--mutant NAME | --bias NAME | --mutants[=PROCESSES]] [-v [-v]]\n",
 	      stderr);
 	exit(2);
 }
@@ -310,32 +268,32 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "seeds", required_argument, NULL, 'n' }, { "steps", required_argument, NULL, 's' },
 		{ "seed", required_argument, NULL, 'S' },  { "time", required_argument, NULL, 't' },
-		{ "mutant", required_argument, NULL, 'm' }, { "mutants", no_argument, NULL, 'M' },
-		{ "faults", no_argument, NULL, 'f' }, { NULL, 0, NULL, 0 },
+		{ "mutant", required_argument, NULL, 'm' }, { "mutants", optional_argument, NULL, 'M' },
+		{ "faults", no_argument, NULL, 'f' }, { "bias", required_argument, NULL, 'b' },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct args a = { .seeds = 100, .steps = 10000, .seed = (uint64_t)time(NULL) * 1000 };
-	bool given = false;
+	bool bent = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "v", options, NULL)) != -1) {
 		switch (c) {
-		case 'n': a.seeds = number(optarg); given = true; break;
+		case 'n': a.seeds = number(optarg); break;
 		case 's': a.steps = number(optarg); break;
 		case 'S': a.seed = number(optarg); break;
 		case 't': a.seconds = (double)number(optarg); a.seeds = UINT64_MAX; break;
-		case 'm': mutant = optarg; break;
-		case 'M': a.mutants = true; break;
+		case 'm': mutant = optarg; a.bias = bias_of_mutant(optarg); bent = true; break;
+		case 'M': a.mutants = optarg ? (unsigned)number(optarg) : 2; break;
+		case 'b': a.bias = bias_find(optarg); bent = true; break;
 		case 'f': a.faults = true; break;
 		case 'v': a.verbose++; break;
 		default: usage();
 		}
 	}
-	if (optind != argc)
-		usage();
-	if (a.mutants) {
-		a.seeds = given ? a.seeds : 2000;
-		return run_mutants(&a);
-	}
-	run_seeds(&a, false);
+	if (optind != argc || (bent && !a.bias))
+		usage(); /* a name that does not exist must not look like a clean run */
+	if (a.mutants)
+		return mutants_run(a.seed, a.steps, a.mutants);
+	run_seeds(&a);
 	return 0;
 }

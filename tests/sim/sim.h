@@ -16,7 +16,8 @@
  * check.c  the oracle: can what was read be true?
  * world.c  the scenario: who crashes when, flush, failover
  * heal.c   its end: no more faults, progress is demanded
- * sim.c    main(): seeds, mutants, figures
+ * mutants.c  deliberate faults of the core, each of which must be found
+ * sim.c    main(): seeds, figures
  */
 #ifndef COLOFS_TESTS_SIM_H
 #define COLOFS_TESTS_SIM_H
@@ -379,6 +380,37 @@ void world_gone(struct sim *s, struct host *h);
 bool world_faulty(const struct sim *s);
 void world_clear(struct sim *s);
 
+/* ---- mutants.c ---- */
+
+/* How the generator of worlds is bent, so that a rare situation comes often. 0: as it is. */
+struct bias {
+	const char *name;
+	uint32_t chaos_ms;         /* between two faults; then each is, in this many of 100: */
+	uint32_t failover_percent; /* the primary dies for good */
+	uint32_t cut_percent;      /* all links are cut */
+	uint32_t stall_percent;    /* all links stall */
+	uint32_t primary_percent, backup_percent; /* that host crashes */
+	uint32_t early_percent;    /* of the sessions: their link is cut soon, mostly within their sync */
+	uint32_t guest_slow;       /* guests do so many times less */
+	bool quiet;                /* else nothing, and not what chaos() chooses */
+	uint32_t flush_ms, link_timeout_ms;
+	uint32_t crash_bias;       /* smaller: more crashes at bad moments */
+};
+
+/* NULL: there is none of that name. */
+const struct bias *bias_find(const char *name);
+/* The one of a mutant; NULL: none. */
+const struct bias *bias_of_mutant(const char *name);
+/* Bends a world that was just drawn. */
+void bias_world(struct sim *s);
+/* How many times slower guests are. */
+uint64_t bias_guest(const struct sim *s);
+/* A session begins. */
+void bias_session(struct sim *s);
+/* Each mutant in a process of its own, from this seed on; then the sound core under the same biases. 0: all mutants were
+ * found and the sound core is clean; 1. jobs: processes at once. */
+int mutants_run(uint64_t seed, uint64_t steps, unsigned jobs);
+
 /* ---- sim.c ---- */
 
 struct figures {
@@ -393,6 +425,7 @@ struct sim {
 	uint64_t digest;     /* of all events: the same seed gives the same one */
 	unsigned verbose;    /* 1: what happens; 2: every disk request too */
 	bool faults;
+	const struct bias *bias; /* mutants.c; NULL: none */
 	/* event.c */
 	struct event **heap;
 	uint32_t heap_count, heap_cap;
@@ -422,6 +455,9 @@ struct sim {
 	struct figures fig;
 };
 
+struct sim *sim_new(unsigned verbose, bool faults);
+void sim_free(struct sim *s);
+void run_seed(struct sim *s, uint64_t seed, uint64_t steps);
 /* Print it, with the seed, and exit(1). */
 void violation(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
 void say(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

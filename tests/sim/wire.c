@@ -174,6 +174,8 @@ static void note_frame(struct sim *s, struct host *h, const struct iovec *iov)
 		world_moment(s, &s->hosts[!h->index], 3 * s->wire_us + 2000, 20);
 	if (f.type == FRAME_DONE)
 		world_moment(s, h, 3 * s->wire_us + 2000, 20);
+	if (f.type == FRAME_READY)
+		bias_session(s);
 	if (f.type == FRAME_WELCOME || f.type == FRAME_READY)
 		world_moment(s, h, 3 * s->wire_us + 2000, 4);
 }

@@ -395,11 +395,32 @@ static void chaos(struct sim *s)
 	}
 }
 
+/* Instead of that, where a situation is wanted often. */
+static void bias_chaos(struct sim *s, const struct bias *b)
+{
+	uint32_t dice = (uint32_t)rnd_below(s, 100), upto = b->failover_percent;
+
+	if (dice < upto)
+		begin_failover(s);
+	else if (dice < (upto += b->cut_percent))
+		wire_cut_all(s);
+	else if (dice < (upto += b->stall_percent))
+		wire_stall(s, rnd_below(s, s->link_timeout_ms * MS));
+	else if (dice < (upto += b->primary_percent))
+		world_crash_later(s, &s->hosts[0], 0);
+	else if (dice < upto + b->backup_percent)
+		world_crash_later(s, &s->hosts[1], 0);
+	else if (!b->quiet)
+		chaos(s);
+}
+
 static void chaos_tick(struct sim *s, struct event *e)
 {
 	(void)e;
 	event_add(s, rnd_delay(s, s->chaos_us), -1, chaos_tick);
-	if (s->phase == PHASE_RUN)
+	if (s->phase == PHASE_RUN && s->bias && s->bias->chaos_ms)
+		bias_chaos(s, s->bias);
+	else if (s->phase == PHASE_RUN)
 		chaos(s);
 	if (s->phase == PHASE_PROMOTED && one_in(s, 3))
 		world_crash_later(s, &s->hosts[1], 0);
@@ -431,6 +452,7 @@ void world_start(struct sim *s)
 	s->crash_bias = 500u << rnd_below(s, 6);
 	s->chaos_us = (10ull << rnd_below(s, 6)) * MS;
 	s->flush_us = (1ull << rnd_below(s, 6)) * MS;
+	bias_world(s);
 	for (int i = 0; i < HOSTS; i++) {
 		struct host *h = &s->hosts[i];
 		uint32_t life = h->life + 1;
