@@ -38,6 +38,7 @@ SIM := $(wildcard tests/sim/*.c)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 TESTTOOLS := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/*.c))
 Q = $(if $(V),,@)
+comma := ,
 
 all: $(BUILD)/colofs $(BUILD)/colofsctl $(addprefix $(BUILD)/,$(notdir $(HELPERS)))
 
@@ -70,9 +71,22 @@ $(BUILD)/sim: $(patsubst %.c,$(BUILD)/simulator/%.o,$(SIM) $(CTL) $(CORE))
 	$(LINK)
 $(TESTTOOLS): $(BUILD)/%: $(BUILD)/tests/%.o
 	$(LINK)
+# The daemon that records what it does to its disk (tests/crash/record.c), and what judges the crashes of it.
+RECORDED := syscall open64 openat64 close write mkdirat renameat unlinkat fsync fdatasync ftruncate64 fsetxattr \
+	io_uring_submit io_uring_submit_and_wait_timeout net_tx
+CRASH := $(BUILD)/crash/colofs $(BUILD)/crash-states $(BUILD)/crash-load
+$(BUILD)/crash/colofs: LDHARDEN += $(addprefix -Wl$(comma)--wrap=,$(RECORDED))
+$(BUILD)/crash/colofs: $(patsubst %.c,$(BUILD)/simulator/%.o,$(CTL) $(CORE)) \
+	$(patsubst %.c,$(BUILD)/%.o,$(SHELL_SRC) $(FS) tests/crash/record.c)
+	$(LINK)
+$(BUILD)/crash-states: $(patsubst %.c,$(BUILD)/simulator/%.o,$(CTL) $(CORE)) \
+	$(patsubst %,$(BUILD)/tests/crash/%.o,states host disk disk_out model)
+	$(LINK)
+$(BUILD)/crash-load: $(patsubst %,$(BUILD)/tests/crash/%.o,load model)
+	$(LINK)
 .SECONDARY: # keep the objects of tests
 
-tests: all $(UNIT) $(TESTTOOLS) $(if $(SIM),$(BUILD)/sim)
+tests: all $(UNIT) $(TESTTOOLS) $(CRASH) $(if $(SIM),$(BUILD)/sim)
 
 deps:
 	@tests/deps
