@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # make            build/colofs, build/colofsctl, the mount helpers      V=1 shows commands, WERROR=1 is strict
 # make check      everything that can be checked; last line "N passed, N failed, N skipped"
+# make soak       what takes longer: the same for tests/soak, last line "N passed, N failed"
 # make demo       the whole story in a minute          make bench    the tables of README.md
 # make install    PREFIX (/usr), DESTDIR               make format   clang-format over all sources
-# As root on Debian 12 check, demo and bench install by themselves what is missing.
+# As root on Debian 12 check, soak, demo and bench install by themselves what is missing.
 PREFIX ?= /usr
 DESTDIR ?=
 BUILD ?= build
@@ -74,13 +75,15 @@ $(TESTTOOLS): $(BUILD)/%: $(BUILD)/tests/%.o
 # The daemon that records what it does to its disk (tests/crash/record.c), and what judges the crashes of it.
 RECORDED := syscall open64 openat64 close write mkdirat renameat unlinkat fsync fdatasync ftruncate64 fsetxattr \
 	io_uring_submit io_uring_submit_and_wait_timeout net_tx
-CRASH := $(BUILD)/crash/colofs $(BUILD)/crash-states $(BUILD)/crash-load
+CRASH := $(BUILD)/crash/colofs $(BUILD)/crash-states $(BUILD)/crash-load $(BUILD)/crash-replay
 $(BUILD)/crash/colofs: LDHARDEN += $(addprefix -Wl$(comma)--wrap=,$(RECORDED))
 $(BUILD)/crash/colofs: $(patsubst %.c,$(BUILD)/simulator/%.o,$(CTL) $(CORE)) \
 	$(patsubst %.c,$(BUILD)/%.o,$(SHELL_SRC) $(FS) tests/crash/record.c)
 	$(LINK)
 $(BUILD)/crash-states: $(patsubst %.c,$(BUILD)/simulator/%.o,$(CTL) $(CORE)) \
 	$(patsubst %,$(BUILD)/tests/crash/%.o,states host disk disk_out model)
+	$(LINK)
+$(BUILD)/crash-replay: $(BUILD)/tests/crash/replay.o
 	$(LINK)
 $(BUILD)/crash-load: $(patsubst %,$(BUILD)/tests/crash/%.o,load model)
 	$(LINK)
@@ -94,6 +97,10 @@ deps:
 check: deps
 	@$(MAKE) --no-print-directory WERROR=1 BUILD=$(BUILD) tests
 	@BUILD=$(abspath $(BUILD)) tests/run $(TESTS)
+
+soak: deps
+	@$(MAKE) --no-print-directory WERROR=1 BUILD=$(BUILD) tests
+	@BUILD=$(abspath $(BUILD)) tests/soak/run $(TESTS)
 
 demo: deps
 	@$(MAKE) --no-print-directory BUILD=$(BUILD) all
@@ -116,4 +123,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests deps check demo bench install format clean
+.PHONY: all tests deps check soak demo bench install format clean

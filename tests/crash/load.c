@@ -11,6 +11,7 @@
  *   crash-load twin LOG B SEED COUNT          an overlay on B, which must then read as such
  *   crash-load failover LOG B SEED COUNT      B is promoted; at once, so that they meet the journal: writes, fsyncs
  *   crash-load local LOG B SEED COUNT         more of them
+ *   crash-load mark LOG LINE                  a script's word
  * BLOCK_LOG: a dm-log-writes log; marks then carry the number of its entries that are on record.
  */
 #include <errno.h>
@@ -319,6 +320,10 @@ int main(int argc, char **argv)
 	if (*verb)
 		log_open(argv[2]);
 	rng = seed;
+	if (!strcmp(verb, "mark") && argc == 4) {
+		mark("%s", argv[3]);
+		return 0;
+	}
 	if (!strcmp(verb, "init") && argc == 4)
 		return init(argv[3]);
 	if (!strcmp(verb, "run") && argc == 7)

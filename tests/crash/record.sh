@@ -20,12 +20,12 @@ backup_quiet() {
 }
 resynced() { # the sync has ended by a commit of its own
 	wait_protected
-	crash-states mark "$LOG" synced "$(status "$A" .epoch.committed)"
+	crash-load mark "$LOG" "synced $(status "$A" .epoch.committed)"
 }
 # Made once for all that is recorded in a log: the images, the pair, their first sync.
 record_begin() {
 	crash-load init "$LOG" "$AS"
-	crash-states mark "$LOG" sync
+	crash-load mark "$LOG" sync
 	start_recorded role=backup
 	start_primary link-timeout=2s
 	resynced

@@ -13,7 +13,7 @@
  *   crash-states out LOG POS SEED DIR     the files of one
  *   crash-states check LOG POS DIR EPOCH ROLE   a mount of one: ROLE backup, or promoted
  *   crash-states judge MARKS POS DIR EPOCH      likewise after `failover drop-overlay`; POS in a block log
- *   crash-states mark LOG LINE...         the load's word, from a script
+ *   crash-states acked MARKS POS                the highest epoch acknowledged then; POS in a block log
  */
 #include <dirent.h>
 #include <errno.h>
@@ -362,26 +362,6 @@ static int check(struct run *r, uint64_t pos, const char *dir, uint64_t epoch, b
 	return why != NULL;
 }
 
-static int mark(const char *path, char **words)
-{
-	char line[256] = "";
-	struct entry e = { .magic = LOG_MAGIC, .type = E_MARK };
-	uint8_t buf[sizeof(e) + sizeof(line)] = { 0 };
-	int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
-
-	for (; *words; words++)
-		snprintf(line + strlen(line), sizeof(line) - strlen(line), "%s%s", *line ? " " : "", *words);
-	e.payload = strlen(line) + 1;
-	memcpy(buf, &e, sizeof(e));
-	memcpy(buf + sizeof(e), line, e.payload);
-	if (fd < 0 || write(fd, buf, entry_size(&e)) != (ssize_t)entry_size(&e)) {
-		fprintf(stderr, "crash-states: %s: %s\n", path, strerror(errno));
-		return 2;
-	}
-	close(fd);
-	return 0;
-}
-
 static uint64_t number(const char *text)
 {
 	return strtoull(text, NULL, 10);
@@ -393,8 +373,12 @@ int main(int argc, char **argv)
 	const char *verb = argc > 2 ? argv[1] : "";
 	struct choice c = { .how = KEEP_RANDOM };
 
-	if (!strcmp(verb, "mark"))
-		return mark(argv[2], argv + 3);
+	if (!strcmp(verb, "acked") && argc == 4) {
+		if (model_load(&r.model, argv[2], true))
+			return 2;
+		printf("%" PRIu64 "\n", model_acked(&r.model, number(argv[3])));
+		return 0;
+	}
 	if (!strcmp(verb, "judge") && argc == 6)
 		return model_load(&r.model, argv[2], true) ? 2 : check(&r, number(argv[3]), argv[4], number(argv[5]), false);
 	/* A node's buffers come and go with each state: the heap keeps them. */

@@ -64,12 +64,12 @@ record_begin
 crash-load run "$LOG" "$A" "$B" "$SEED" 14
 wait_for 20 backup_quiet || fail "the backup is never quiet"
 stop "$B"
-crash-states mark "$LOG" sync
+crash-load mark "$LOG" sync
 start_recorded
 resynced
 crash-load run "$LOG" "$A" "$B" $((SEED + 1)) 10
 crash-load write "$LOG" "$A" $((SEED + 2))
-crash-states mark "$LOG" sync
+crash-load mark "$LOG" sync
 wait_for 20 backup_quiet || fail "the backup is never quiet"
 kill9 "$B"
 start_recorded
