@@ -253,7 +253,10 @@ static void meta_add(struct disk *d, uint64_t at, const struct entry *e)
 	m->type = e->type;
 	m->file = e->file;
 	m->from = m->to = e->off;
+	m->group = d->home[e->off & 63] ? d->root : e->off;
 	m->at = at;
+	if (e->type == E_MKDIR && e->off == d->root) /* .colofs: files are renamed from there to SOURCE and back */
+		d->home[e->file & 63] = true;
 	snprintf(m->name, sizeof(m->name), "%s", name);
 	if (e->type == E_RENAME) {
 		m->to = e->len;
@@ -264,23 +267,33 @@ static void meta_add(struct disk *d, uint64_t at, const struct entry *e)
 	*p = m;
 }
 
-/* A sync of dir that began at `at` has ended. What lies before a durable one in order is durable, too. */
+/* One of the same group behind m, or m itself, is durable: so is m. */
+static bool durable(const struct meta *m)
+{
+	for (const struct meta *k = m; k; k = k->next)
+		if (k->group == m->group && k->from_synced && k->to_synced)
+			return true;
+	return false;
+}
+
+/* A sync of dir that began at `at` has ended. */
 static void metas_synced(struct disk *d, uint64_t dir, uint64_t at)
 {
-	struct meta *last = NULL;
+	struct meta **p = &d->metas;
 
 	for (struct meta *m = d->metas; m && m->at < at; m = m->next) {
 		m->from_synced |= m->from == dir;
 		m->to_synced |= m->to == dir;
-		if (m->from_synced && m->to_synced)
-			last = m;
 	}
-	while (last) {
-		struct meta *m = d->metas;
+	while (*p) {
+		struct meta *m = *p;
 
+		if (!durable(m)) {
+			p = &m->next;
+			continue;
+		}
 		tree_apply(&d->base, m);
-		d->metas = m->next;
-		last = m == last ? NULL : last;
+		*p = m->next;
 		free(m);
 	}
 }
@@ -400,6 +413,7 @@ void disk_entry(struct disk *d, uint64_t at, const struct entry *e)
 	case E_LIFE: next_life(d, at); return;
 	case E_ROOT:
 		d->root = e->file;
+		d->home[e->file & 63] = true;
 		inode_new(d, e->file, true);
 		return;
 	case E_MKDIR:
@@ -485,16 +499,17 @@ static void keep_changes(struct disk *d, const struct choice *c, uint64_t mood, 
 
 static void keep_names(struct disk *d, const struct choice *c, uint64_t *rng)
 {
-	size_t count = 0, kept;
+	uint64_t ended = 0; /* groups of which no more is kept */
+	bool all = c->how == KEEP_ALL || c->how == KEEP_TORN_LAST || (c->how == KEEP_RANDOM && rnd_next(rng) % 4 == 0);
 
-	for (struct meta *m = d->metas; m; m = m->next)
-		count++;
-	kept = c->how == KEEP_ALL || c->how == KEEP_TORN_LAST ? count : c->how == KEEP_NONE ? 0 :
-	       rnd_next(rng) % (count + 1);
-	d->digest = (d->digest ^ kept) * 0x100000001b3;
 	d->tree = d->base;
-	for (struct meta *m = d->metas; m && kept--; m = m->next)
-		tree_apply(&d->tree, m);
+	for (struct meta *m = d->metas; m; m = m->next) {
+		if (c->how == KEEP_NONE || (!all && rnd_next(rng) % 3 == 0))
+			ended |= 1ull << (m->group & 63);
+		d->digest = (d->digest ^ (ended >> (m->group & 63) & 1)) * 0x100000001b3;
+		if (!(ended >> (m->group & 63) & 1))
+			tree_apply(&d->tree, m);
+	}
 }
 
 void disk_view(struct disk *d, const struct choice *c)

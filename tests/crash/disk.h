@@ -9,9 +9,11 @@
  * completed. Before, a crash keeps it, loses it, or keeps some of its sectors
  * of 512 bytes; each change by itself, in any combination. Names (creates,
  * renames, unlinks, directories) are durable by a sync of each directory they
- * touch; before, a crash keeps a prefix of them, in order, as a journalling
- * file system does. Nothing else is promised: neither that a file's sync
- * makes its name durable, nor that a rename orders the data before it.
+ * touch; before, a crash keeps a prefix of them, in order, of each directory
+ * by itself (SOURCE and .colofs, between which files are renamed, are one).
+ * Nothing else is promised: neither that a file's sync makes its name durable,
+ * nor that a rename orders the data before it, nor that one directory's sync
+ * does anything for another's names.
  */
 #ifndef COLOFS_TESTS_CRASH_DISK_H
 #define COLOFS_TESTS_CRASH_DISK_H
@@ -65,6 +67,7 @@ struct meta {
 	struct meta *next;
 	uint8_t type;
 	uint64_t file, from, to; /* directories */
+	uint64_t group;          /* in which order counts: a directory; SOURCE and .colofs are one */
 	bool from_synced, to_synced;
 	uint64_t at;             /* position */
 	char name[64], to_name[64];
@@ -80,6 +83,7 @@ struct disk {
 	struct inode **inodes; /* by file number */
 	size_t inode_count;
 	uint64_t root;
+	bool home[64];         /* by number, of few directories: SOURCE, .colofs */
 	struct tree base;
 	struct meta *metas;    /* not durable, oldest first */
 	struct request { uint64_t file, at; struct change *change; } *requests;

@@ -36,7 +36,7 @@
 
 struct figures {
 	uint64_t entries, syncs, gaps, prefixes, torn_tails, subsets, same, states, before;
-	uint64_t acked, ahead, promoted, drained, recut, failed_over, most_pending, most_names, recycled;
+	uint64_t acked, ahead, promoted, drained, recut, failed_over, most_pending, most_names, recycled, local;
 };
 
 #define FILES_KNOWN 65536 /* as many as record.c can name */
@@ -186,13 +186,17 @@ static const struct entry *entry_at(const struct run *r, size_t at)
 	return e;
 }
 
+/* Segments taken again; batches written by a promoted backup. */
 static void count_segments(struct run *r, const struct entry *e)
 {
 	if (e->file >= FILES_KNOWN)
 		return;
 	if (e->type == E_CREATE && !strncmp((const char *)(e + 1), "tj", 2))
 		r->headers[e->file] = 1;
-	if (e->type != E_SUBMIT || e->op != OP_WRITE || e->flags & EF_ZEROES || e->off || !r->headers[e->file])
+	if (e->type != E_SUBMIT || e->op != OP_WRITE || e->flags & EF_ZEROES || !r->headers[e->file])
+		return;
+	r->fig.local += r->model.failover_acked && r->pos > r->model.failover_acked;
+	if (e->off)
 		return;
 	r->fig.recycled += r->headers[e->file] == 2;
 	r->headers[e->file] = 2;
@@ -294,8 +298,9 @@ static int run_figures(struct run *r, uint64_t seed, uint64_t per_gap)
 	double s = (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec);
 
 	printf("log: %" PRIu64 " entries, %" PRIu64 " syncs, %zu commits; at most %" PRIu64 " changes and %" PRIu64
-	       " names were not durable; recycled=%" PRIu64 "\n", f->entries, f->syncs, r->model.cut_count, f->most_pending,
-	       f->most_names, f->recycled);
+	       " names were not durable; recycled=%" PRIu64 " local=%" PRIu64
+	       "\n", f->entries, f->syncs, r->model.cut_count, f->most_pending,
+	       f->most_names, f->recycled, f->local);
 	printf("states=%" PRIu64 " prefixes=%" PRIu64 " torn_tails=%" PRIu64 " subsets=%" PRIu64 " gaps=%" PRIu64
 	       " torn_writes=%" PRIu64 " drawn_twice=%" PRIu64 " before_the_node=%" PRIu64 "\n", f->states, f->prefixes,
 	       f->torn_tails, f->subsets, f->gaps, r->disk.torn, f->same, f->before);

@@ -95,6 +95,7 @@ crash-load local "$LOG" "$B" $((SEED + 8)) 20
 stop "$B"
 judge
 [ "$(figure promoted)" -gt 0 ] || fail "no crash after the failover"
+[ "$(figure local)" -gt 0 ] || fail "no local write went through the journal"
 mount_some $((MOUNTED - MOUNTED / 2))
 say "$states states, $mounted of them mounted"
 [ "$states" -ge "$STATES_MIN" ] || fail "only $states states"
