@@ -253,15 +253,14 @@ static void meta_add(struct disk *d, uint64_t at, const struct entry *e)
 	m->type = e->type;
 	m->file = e->file;
 	m->from = m->to = e->off;
-	m->group = d->home[e->off & 63] ? d->root : e->off;
 	m->at = at;
-	if (e->type == E_MKDIR && e->off == d->root) /* .colofs: files are renamed from there to SOURCE and back */
-		d->home[e->file & 63] = true;
 	snprintf(m->name, sizeof(m->name), "%s", name);
 	if (e->type == E_RENAME) {
 		m->to = e->len;
 		snprintf(m->to_name, sizeof(m->to_name), "%s", name + strlen(name) + 1);
 	}
+	/* Images, named in SOURCE or hidden in .colofs as i<id>, are one group. */
+	m->group = m->from == d->root || m->to == d->root || *m->name == 'i' ? d->root : m->from;
 	while (*p)
 		p = &(*p)->next;
 	*p = m;
@@ -325,6 +324,7 @@ static void submitted(struct disk *d, uint64_t at, const struct entry *e)
 	}
 	d->requests[e->id].file = e->file;
 	d->requests[e->id].at = at;
+	d->requests[e->id].data_only = e->flags & EF_DATA;
 	if (e->op == OP_SYNC)
 		return;
 	d->newest = e->id;
@@ -349,14 +349,14 @@ static void unlink_change(struct disk *d, struct inode *i, struct change *c)
 	d->pending--;
 }
 
-static void file_synced(struct disk *d, struct inode *i, uint64_t at)
+static void file_synced(struct disk *d, struct inode *i, uint64_t at, bool data_only)
 {
 	struct change *c, *next;
 
 	disk_forget(d);
 	for (c = i->head; c; c = next) {
 		next = c->next;
-		if (!c->done || c->done_at >= at)
+		if (!c->done || c->done_at >= at || (c->op == OP_XATTR && data_only))
 			continue;
 		apply(d, i, c);
 		unlink_change(d, i, c);
@@ -380,7 +380,7 @@ static void done(struct disk *d, uint64_t at, const struct entry *e)
 		if (d->synced && i->dir)
 			metas_synced(d, i->file, r->at);
 		else if (d->synced)
-			file_synced(d, i, r->at);
+			file_synced(d, i, r->at, r->data_only);
 		return;
 	}
 	if (res < 0) { /* refused: nothing happened, the daemon goes another way */
@@ -413,7 +413,6 @@ void disk_entry(struct disk *d, uint64_t at, const struct entry *e)
 	case E_LIFE: next_life(d, at); return;
 	case E_ROOT:
 		d->root = e->file;
-		d->home[e->file & 63] = true;
 		inode_new(d, e->file, true);
 		return;
 	case E_MKDIR:

@@ -6,11 +6,11 @@
  *
  * Rules. A change of a file (bytes, zeroes, size) is durable once a sync of
  * that file was submitted after the change had completed, and has itself
- * completed. Before, a crash keeps it, loses it, or keeps some of its sectors
+ * completed; an xattr's by fsync only. Before, a crash keeps it, loses it, or keeps some of its sectors
  * of 512 bytes; each change by itself, in any combination. Names (creates,
  * renames, unlinks, directories) are durable by a sync of each directory they
  * touch; before, a crash keeps a prefix of them, in order, of each directory
- * by itself (SOURCE and .colofs, between which files are renamed, are one).
+ * by itself (those of images, in SOURCE or hidden in .colofs, are one order).
  * Nothing else is promised: neither that a file's sync makes its name durable,
  * nor that a rename orders the data before it, nor that one directory's sync
  * does anything for another's names.
@@ -67,7 +67,7 @@ struct meta {
 	struct meta *next;
 	uint8_t type;
 	uint64_t file, from, to; /* directories */
-	uint64_t group;          /* in which order counts: a directory; SOURCE and .colofs are one */
+	uint64_t group;          /* within which order counts: the images, or a directory's other files */
 	bool from_synced, to_synced;
 	uint64_t at;             /* position */
 	char name[64], to_name[64];
@@ -83,10 +83,9 @@ struct disk {
 	struct inode **inodes; /* by file number */
 	size_t inode_count;
 	uint64_t root;
-	bool home[64];         /* by number, of few directories: SOURCE, .colofs */
 	struct tree base;
 	struct meta *metas;    /* not durable, oldest first */
-	struct request { uint64_t file, at; struct change *change; } *requests;
+	struct request { uint64_t file, at; struct change *change; bool data_only; } *requests;
 	size_t request_count;
 	size_t pending;        /* changes not durable */
 	uint64_t newest;       /* the request submitted last */

@@ -127,7 +127,7 @@ static void do_write(int fd, const char *prefix, const struct snapshot *s, unsig
 {
 	uint64_t limit = even ? s->images[i].size & ~511ull : MODEL_BYTES;
 	uint64_t off = place(s->images[i].size < limit ? s->images[i].size : limit, even), op = model.op + 1;
-	uint64_t len = rnd(8) ? 1 + rnd(12 << 10) : 1 + rnd(WRITE_MAX);
+	uint64_t len = rnd(4) ? 1 + rnd(12 << 10) : 1 + rnd(WRITE_MAX);
 
 	if (rnd(4) || even)
 		len = (len + 511) & ~511ull;

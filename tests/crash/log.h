@@ -37,7 +37,11 @@ enum entry_op {
 	OP_XATTR, /* not in the log: an E_XATTR, waiting for a sync */
 };
 
-enum { EF_EXTENDS = 1, EF_ZEROES = 2 }; /* ZEROES: a write of nothing but zeroes, without payload */
+enum {
+	EF_EXTENDS = 1,
+	EF_ZEROES = 2, /* a write of nothing but zeroes, without payload */
+	EF_DATA = 4,   /* a sync of data and size only */
+};
 
 struct entry {
 	uint32_t magic;

@@ -310,13 +310,13 @@ ssize_t __wrap_write(int fd, const void *buf, size_t len)
 	return n;
 }
 
-static int synced(int fd, int (*sync)(int fd))
+static int synced(int fd, int (*sync)(int fd), uint8_t flags)
 {
 	uint64_t file = file_of(fd), id = ++requests;
 	int res;
 
 	if (file)
-		put((struct entry){ .type = E_SUBMIT, .op = OP_SYNC, .id = id, .file = file }, NULL);
+		put((struct entry){ .type = E_SUBMIT, .op = OP_SYNC, .flags = flags, .id = id, .file = file }, NULL);
 	res = sync(fd);
 	if (file)
 		put((struct entry){ .type = E_DONE, .id = id, .len = (uint64_t)(int64_t)res }, NULL);
@@ -325,12 +325,12 @@ static int synced(int fd, int (*sync)(int fd))
 
 int __wrap_fsync(int fd)
 {
-	return synced(fd, __real_fsync);
+	return synced(fd, __real_fsync, 0);
 }
 
 int __wrap_fdatasync(int fd)
 {
-	return synced(fd, __real_fdatasync);
+	return synced(fd, __real_fdatasync, EF_DATA);
 }
 
 int __wrap_ftruncate64(int fd, off_t len)
@@ -425,7 +425,8 @@ static void look_at(struct io_uring_sqe *sqe)
 		write_put(sqe);
 		return;
 	case IORING_OP_FSYNC:
-		request_put(sqe, (struct entry){ .op = OP_SYNC }, NULL);
+		request_put(sqe, (struct entry){ .op = OP_SYNC,
+		                                 .flags = sqe->fsync_flags & IORING_FSYNC_DATASYNC ? EF_DATA : 0 }, NULL);
 		return;
 	case IORING_OP_FALLOCATE:
 		fallocate_put(sqe);

@@ -81,19 +81,26 @@ judge
 [ "$(figure ahead_of_it)" -gt 0 ] || fail "no crash between a commit's durability and its acknowledgement"
 mount_some $((MOUNTED / 2))
 
+record_failover() {
+	again failover
+	rm -f "$T/b.log"
+	record_begin
+	crash-load run "$LOG" "$A" "$B" $((SEED + 4)) 12
+	crash-load write "$LOG" "$A" $((SEED + 5))
+	crash-load twin "$LOG" "$B" $((SEED + 6)) 120
+	kill9 "$A"
+	wait_status "$B" '.link.state != "up"'
+	crash-load failover "$LOG" "$B" $((SEED + 7)) 40
+	wait_for 20 grep -q "the journal is drained" "$T/b.log" || fail "the journal is never drained"
+	crash-load local "$LOG" "$B" $((SEED + 8)) 20
+	stop "$B"
+}
 say "a failover"
-again failover
-record_begin
-crash-load run "$LOG" "$A" "$B" $((SEED + 4)) 12
-crash-load write "$LOG" "$A" $((SEED + 5))
-crash-load twin "$LOG" "$B" $((SEED + 6)) 24
-kill9 "$A"
-wait_status "$B" '.link.state != "up"'
-crash-load failover "$LOG" "$B" $((SEED + 7)) 40
-wait_for 20 grep -q "the journal is drained" "$T/b.log" || fail "the journal is never drained"
-crash-load local "$LOG" "$B" $((SEED + 8)) 20
-stop "$B"
-judge
+for ((try = 0; try < 4; try++)); do # until some writes came before the journal was drained
+	record_failover
+	judge
+	[ "$(figure local)" = 0 ] || break
+done
 [ "$(figure promoted)" -gt 0 ] || fail "no crash after the failover"
 [ "$(figure local)" -gt 0 ] || fail "no local write went through the journal"
 mount_some $((MOUNTED - MOUNTED / 2))
