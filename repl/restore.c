@@ -274,11 +274,16 @@ static int table(struct node *n, const struct boot *boot)
 		img->visible = img->next_visible = true;
 		img->file = boot_find(boot, im->id);
 		img->consistent = im->consistent && img->file;
-		if (!img->file)
-			node_error(n, "image %s is gone from SOURCE; it is inconsistent until the primary sends it again",
-			           im->name);
 	}
 	return 0;
+}
+
+/* After the walk: an image that the journal unlinks may be gone already. */
+static void say_gone(struct node *n)
+{
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i->visible && !i->file && !i->consistent && !n->journal_lost)
+			node_error(n, "image %s is gone from SOURCE; it is inconsistent until the primary sends it again", i->name);
 }
 
 /* After the walk: what is left over. */
@@ -418,6 +423,7 @@ static int walk(struct node *n, const struct boot *boot, char *err, size_t err_s
 		error = leftovers(n, boot);
 	if (error)
 		return error;
+	say_gone(n);
 	n->st.incarnation++;
 	journal_start(&n->journal, n->st.incarnation, tail.lsn, tail.sum);
 	/* The overlay's numbers never restart either: each incarnation has its own range. */
