@@ -68,9 +68,10 @@ own_mounts() { # innermost first
 }
 # The daemons of this test, or of one SOURCE: by their command line, never by a bare name.
 own_daemons() { # [SOURCE]
-	local p want=${1:-$T/} arg
+	local p want=${1:-$T/} arg comm
 	for p in /proc/[0-9]*; do
-		case $(readlink "$p/exe" 2>/dev/null || :) in */colofs | */colofs\ *) ;; *) continue ;; esac
+		IFS= read -r comm 2>/dev/null <"$p/comm" || continue # no process each: this is called often
+		[ "$comm" = colofs ] || continue
 		while IFS= read -rd '' arg; do
 			case $arg in "$want"*)
 				[ -n "${1:-}" ] && [ "$arg" != "$1" ] && continue
