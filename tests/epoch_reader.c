@@ -6,7 +6,7 @@
  * number throughout, and no read, of whichever image, a lower one than a read
  * before it. A checker wants one number everywhere.
  *
- *   epoch_reader write CTL FIRST COUNT FILE...   prints "acked=N sent=N errno=NAME|0"
+ *   epoch_reader write CTL FIRST COUNT FILE...   prints "acked=N sent=N errno=NAME|0"; ends at the first error
  *   epoch_reader write-kill PID DELAY-US CTL FIRST COUNT FILE...
  *                     the same, and SIGKILLs PID so long after the last flush's start
  *   epoch_reader read MIN-COMMITS FILE...        until it has seen so many, or SIGTERM
@@ -122,7 +122,8 @@ static void *kill_later(void *arg)
 	return NULL;
 }
 
-static void stamp(uint64_t number)
+/* 0, or the errno of the write that failed: the node was killed. */
+static int stamp(uint64_t number)
 {
 	for (size_t i = 0; i < WORDS; i++)
 		block[i] = number;
@@ -130,9 +131,10 @@ static void stamp(uint64_t number)
 		for (uint64_t b = 0; b < files[f].blocks; b++) {
 			if (pwrite(files[f].fd, block, BLOCK_SIZE, (off_t)(b * BLOCK_SIZE)) !=
 			    BLOCK_SIZE)
-				die(files[f].path);
+				return errno;
 		}
 	}
+	return 0;
 }
 
 static int flush(const char *ctl)
@@ -140,7 +142,7 @@ static int flush(const char *ctl)
 	int fd = open(ctl, O_WRONLY | O_CLOEXEC), err = 0;
 
 	if (fd < 0)
-		die(ctl);
+		return errno;
 	if (write(fd, "flush", 5) != 5)
 		err = errno;
 	close(fd);
@@ -154,7 +156,9 @@ static int run_writer(const char *ctl, uint64_t first, uint64_t count, struct ki
 	int err = 0;
 
 	while (!err && !stopped && sent < first + count - 1) {
-		stamp(sent + 1);
+		err = stamp(sent + 1);
+		if (err)
+			break;
 		sent++;
 		if (k && sent == first + count - 1 && pthread_create(&thread, NULL, kill_later, k))
 			die("thread");

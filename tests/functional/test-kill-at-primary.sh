@@ -1,0 +1,16 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# SIGKILL of the primary at each STEPth io_uring_enter of a short life, from a random OFFSET on: the backup holds one epoch, acknowledged <= it <= sent: fails over to it, or heals with the restarted primary, in turn.
+# The soak kill-at-every takes all of them.
+. "$(dirname "$0")/../lib.sh" || exit 1
+. "$TESTS/lib-kill.sh"
+require_root
+kill_setup
+
+: "${STEP:=14}" "${OFFSET:=$((1 + RANDOM % STEP))}"
+for series in new again; do
+	kill_fresh
+	kill_series a "$series" "$STEP" "$OFFSET"
+done
+[ "$KILLED" -gt 0 ] || fail "nothing was killed"
+say "$KILLED kills; $IN_FLIGHT times the epoch in flight had become durable"
