@@ -190,7 +190,7 @@ void wire_tx(struct sim *s, struct host *h, int link, const struct iovec *iov, i
 	for (int i = 0; i < count; i++)
 		len += iov[i].iov_len;
 	note_frame(s, h, iov);
-	if (o->len > 2 * s->send_limit + (1u << 20))
+	if (o->len + len > s->send_limit + (1u << 20)) /* the shell's slack */
 		violation(s, "host %d: %zu bytes in a send buffer of %zu", h->index, o->len + len,
 		          s->send_limit);
 	if (o->head + o->len + len > o->cap) {
