@@ -70,6 +70,20 @@ void backup_refuse(struct node *n, uint64_t epoch, int error)
 
 /* ---- payloads ---- */
 
+/* The journal has no room for what was granted: free segments went to the images' full disk since (destage.c). The
+ * epoch is refused, the link stays. */
+static int room_gone(struct node *n, uint64_t epoch)
+{
+	uint64_t current = n->cur_ep ? n->cur_ep->number : n->refused_epoch + 1;
+
+	if (epoch != current || n->received > n->granted)
+		return -ENOBUFS;
+	backup_refuse(n, epoch, ENOSPC);
+	n->refused_epoch = epoch;
+	backup_drop_current(n);
+	return 0;
+}
+
 int backup_payload(struct node *n, struct plink *l)
 {
 	struct frame *f = &l->frame;
@@ -93,7 +107,7 @@ int backup_payload(struct node *n, struct plink *l)
 	int err = journal_get(&n->journal, l->session, f->epoch, 0, f->payload_len, &payload, &l->pos);
 
 	if (err == -EAGAIN)
-		return -ENOBUFS;
+		return room_gone(n, f->epoch);
 	if (err) {
 		node_fail(n, "the journal cannot be written: %s", strerror(-err));
 		return 0;
@@ -133,7 +147,7 @@ static int journal_frame(struct node *n, struct plink *l, uint8_t type)
 		int err = journal_get(&n->journal, l->session, f->epoch, 0, f->payload_len, &payload, &pos);
 
 		if (err == -EAGAIN)
-			return -ENOBUFS;
+			return room_gone(n, f->epoch);
 		if (err) {
 			node_fail(n, "the journal cannot be written: %s", strerror(-err));
 			return 0;
@@ -374,13 +388,14 @@ static int put_drop(struct node *n)
 	int err = journal_get(&n->journal, n->session, n->cur_ep->number, 0, 0, &payload, &pos);
 
 	if (err)
-		return err == -EAGAIN ? -ENOBUFS : err;
+		return err == -EAGAIN ? room_gone(n, n->cur_ep->number) : err;
 	note_first(n, n->cur_ep);
 	journal_put(&n->journal, &r);
 	return 0;
 }
 
-/* The primary goes on behind an epoch that was refused: with the next number, with a frame or with COMMIT itself. */
+/* The primary goes on behind an epoch that was refused: with the next number, with a frame or with COMMIT itself. The
+ * next may be refused in its turn. */
 static int refused_ends(struct node *n, uint64_t epoch)
 {
 	if (!n->refused_epoch || n->cur_ep || epoch != n->refused_epoch + 1)
@@ -395,12 +410,12 @@ static int commit_got(struct node *n, struct plink *l)
 	struct frame *f = &l->frame;
 	struct getter g = getter_init(l->payload, f->payload_len);
 
-	if (f->epoch == n->refused_epoch && n->refused_epoch)
-		return 0; /* its REFUSED is on the way */
 	int err = refused_ends(n, f->epoch);
 
 	if (err)
 		return err;
+	if (f->epoch == n->refused_epoch && n->refused_epoch)
+		return 0; /* its REFUSED is on the way */
 	struct epoch *e = n->cur_ep;
 
 	if (!e || n->com_ep || n->prep_ep || f->epoch != e->number)
@@ -448,12 +463,12 @@ static int epoch_check(struct node *n, const struct frame *f)
 		return -EPROTO;
 	n->last_seq = f->seq;
 	n->received += frame_cost(f);
-	if (n->refused_epoch && f->epoch == n->refused_epoch)
-		return 0;
 	int err = refused_ends(n, f->epoch);
 
 	if (err)
 		return err;
+	if (n->refused_epoch && f->epoch == n->refused_epoch)
+		return 0;
 	if (!n->cur_ep || f->epoch != n->cur_ep->number)
 		return -EPROTO;
 	if (!n->cur_ep->count)
