@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash
-# A pair on two hosts' worth of network, a guest that never stops writing, and faults between them: behind lib.sh, for
-# tests/functional/test-net-*.sh and test-clock-*.sh.
+# A guest that never stops writing, and faults while it does: behind lib.sh, for tests/functional/test-net-*.sh,
+# test-clock-*.sh and test-disk-*.sh.
 #
-# Node a is in this test's network, node b in another, with a cable between them: the veth ends `va` and `vb`. Both
+# Links: node a is in this test's network, node b in another, with a cable between them: the veth ends `va` and `vb`. Both
 # SOURCEs are on tmpfs, so that a stall is the link's and never the disk's. Each fault is a `scenario`: break, see that
 # the guest goes on, mend, see that all comes back by itself.
+#
+# Disks: a file system on a loop device on a file that nbdfuse shows, of a disk that nbdkit serves and makes fail.
 
 : "${LINK_TIMEOUT_MS:=2000}"
 LOAD_BS=4k LOAD_SIZE=4M                  # of a write, of a pass
@@ -92,7 +94,49 @@ load_stop() { # [any]: no error, and no request longer than a guest may wait
 	[ -n "${1:-}" ] || [ "$max" -le "$STALL_MS_MAX" ] || fail "a request took $max ms, $STALL_MS_MAX are allowed"
 }
 
-# ---- the frame ----
+# ---- disks ----
+
+# An ext4 at DIR whose disk fails as long as $T/NAME.fault exists (reads: NAME.readfault). EIO, ENOSPC: writes fail with
+# that. FLUSH: flushes do, with EIO; each request is a process then, so for small ones. No journal: the file system has to
+# stay writable, as one on a disk with a bad spot does, for the daemon to meet the error.
+faulty_disk() { # NAME DIR MEGABYTES EIO|ENOSPC|FLUSH
+	local d=$T/$1.disk loop kit
+	truncate -s "$3M" "$d.raw"
+	if [ "$4" = FLUSH ]; then
+		kit=(eval get_size="stat -c %s $d.raw" flush="[ ! -e $T/$1.fault ] || { echo failed flush >>$d.hits; echo EIO >&2; exit 1; }"
+			pread="dd if=$d.raw iflag=skip_bytes,count_bytes skip=\$4 count=\$3 bs=128k status=none"
+			pwrite="dd of=$d.raw oflag=seek_bytes seek=\$4 bs=128k iflag=fullblock conv=notrunc status=none"
+			can_write=true can_flush=true)
+	else
+		kit=(--filter=error file "$d.raw" error="$4" error-pwrite-rate=1 error-pwrite-file="$T/$1.fault"
+			error-pread-rate=1 error-pread-file="$T/$1.readfault")
+	fi
+	nbdkit -f -U "$d.sock" "${kit[@]}" >"$d.log" 2>&1 {TICK}>&- &
+	wait_for 10 test -S "$d.sock" || fail "no nbdkit: $(cat "$d.log")"
+	: >"$d"
+	nbdfuse "$d" --unix "$d.sock" >"$d.fuse.log" 2>&1 {TICK}>&- &
+	wait_for 10 test -s "$d" || fail "no nbdfuse: $(cat "$d.fuse.log")"
+	loop=$(losetup -f --show --direct-io=on "$d")
+	mkfs.ext4 -q -O ^has_journal -m 0 "$loop"
+	mkdir -p "$2"
+	mount -o errors=continue "$loop" "$2"
+	chmod 700 "$2"
+	rm -rf "$2/lost+found"
+}
+disk_breaks() { # NAME
+	: >"$T/$1.fault"
+}
+disk_mended() { # NAME
+	rm -f "$T/$1.fault" "$T/$1.readfault"
+}
+disk_hits() { # NAME: requests that failed
+	cat "$T/$1.disk.log" "$T/$1.disk.hits" 2>/dev/null | grep -cE 'injecting|failed flush' || :
+}
+disk_was_hit() { # NAME
+	[ "$(disk_hits "$1")" -gt 0 ]
+}
+
+# ---- the frame of links ----
 
 flush_done() {
 	ctl "$A" flush

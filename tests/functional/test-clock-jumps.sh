@@ -4,7 +4,7 @@
 # monotonic clock an hour forth (a host that slept), on each node; and two nodes whose monotonic clocks lie weeks apart. The
 # link is not lost for it, commits go on, and the guest notices nothing.
 . "$(dirname "$0")/../lib.sh" || exit 1
-. "$TESTS/lib-net.sh"
+. "$TESTS/lib-faults.sh"
 net_setup
 FAKETIME=$(dpkg -L libfaketime 2>/dev/null | grep 'libfaketimeMT.so.1$') || skip "needs libfaketime"
 

@@ -3,7 +3,7 @@
 # Each way to lose a link, under fio --verify: the guest sees no error and no stall beyond link-timeout + 1 s, the backup
 # keeps its epoch, and with the link back the pair is protected by itself and equal.
 . "$(dirname "$0")/../lib.sh" || exit 1
-. "$TESTS/lib-net.sh"
+. "$TESTS/lib-faults.sh"
 net_setup
 
 cable_pulled() { in_b ip link set vb down; }

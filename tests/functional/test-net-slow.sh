@@ -5,7 +5,7 @@
 # 16 times as much in flight would be held longer than link-timeout: what does not fit is sent later from the image. A flush over the slow link commits, or
 # says that it does not know; fast again, the pair is level.
 . "$(dirname "$0")/../lib.sh" || exit 1
-. "$TESTS/lib-net.sh"
+. "$TESTS/lib-faults.sh"
 net_setup
 
 slow() { # RATE

@@ -4,7 +4,7 @@
 # primary: its guest waits, as for a host that is suspended, and the backup, which cannot know, stays a backup at its
 # epoch. Continued, both are a pair again by themselves.
 . "$(dirname "$0")/../lib.sh" || exit 1
-. "$TESTS/lib-net.sh"
+. "$TESTS/lib-faults.sh"
 net_setup
 
 backup_stopped() { kill -STOP "$(daemon_of "$B")"; }
