@@ -10,7 +10,8 @@
 # Disks: a file system on a loop device on a file that nbdfuse shows, of a disk that nbdkit serves and makes fail.
 
 : "${LINK_TIMEOUT_MS:=2000}"
-LOAD_BS=4k LOAD_SIZE=4M                  # of a write, of a pass
+LOAD_BS=4k LOAD_SIZE=4M                  # of a write, of a pass (at most 4M)
+IMAGE_MB=64
 STALL_MS_MAX=$((LINK_TIMEOUT_MS + 1000)) # what a guest may see
 
 in_b() { # COMMAND...: in node b's network
@@ -33,7 +34,7 @@ net_setup() {
 	in_b ip link set vb up
 	mount -t tmpfs -o mode=700 none "$AS"
 	mount -t tmpfs -o mode=700 none "$BS"
-	truncate -s 16M "$AS/disk.img"
+	truncate -s ${IMAGE_MB}M "$AS/disk.img"
 	mkcerts
 	A_ENV=() B_ENV=() # what the daemons run under
 }
@@ -55,16 +56,19 @@ net_pair() { # [OPTIONS-OF-A [OPTIONS-OF-B]]
 
 # ---- the guest ----
 
-# fio, pass after pass, each one written at depth 16 and read back by its checksums, until load_stop. $T/passes has a
-# line for each: the longest request, ms. It ends at the first error.
+# fio, pass after pass, each one written at depth 16 and read back by its checksums, until load_stop; each behind the
+# last one, so that what was written while a link was down is not written again when it is back. $T/passes has a line for
+# each: the longest request, ms. It ends at the first error.
 load_loop() {
-	local max
+	local max slot=0
 	while [ ! -e "$T/load.stop" ]; do
-		fio --name=load --filename="$A/disk.img" --rw=randwrite --bs="$LOAD_BS" --size="$LOAD_SIZE" --ioengine=io_uring --iodepth=16 \
-			--direct=1 --rate_iops=2000,2000 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --randrepeat=0 \
-			--output-format=json --output="$T/fio.json" >"$T/fio.log" 2>&1 || { echo "exit $?" >"$T/load.failed" && return; }
+		fio --name=load --filename="$A/disk.img" --rw=randwrite --bs="$LOAD_BS" --offset=$((slot * 4))M \
+			--size="$LOAD_SIZE" --ioengine=io_uring --iodepth=16 --direct=1 --rate_iops=2000,2000 \
+			--verify=crc32c --verify_fatal=1 --verify_state_save=0 --randrepeat=0 --output-format=json \
+			--output="$T/fio.json" >"$T/fio.log" 2>&1 || { echo "exit $?" >"$T/load.failed" && return; }
 		max=$(jq '[.jobs[0] | .write, .read | .lat_ns.max] | max / 1000000 | ceil' "$T/fio.json")
 		echo "$max" >>"$T/passes"
+		slot=$(((slot + 1) % (IMAGE_MB / 4)))
 	done
 }
 load_start() {
