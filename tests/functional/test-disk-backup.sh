@@ -6,7 +6,7 @@
 . "$(dirname "$0")/../lib.sh" || exit 1
 . "$TESTS/lib-faults.sh"
 require_root
-require fio nbdkit nbdfuse
+require fio nbdkit nbdfuse qemu-img
 
 mount -t tmpfs -o mode=700 none "$AS" # a stall is never this disk's
 truncate -s ${IMAGE_MB}M "$AS/disk.img"
@@ -45,9 +45,9 @@ healed() { # [again]: after umount and mount
 	# Segments that went to a full disk come back some seconds later: till then an epoch may be refused.
 	wait_for 90 flush_done || fail "flush: $REPLY_LINE"
 	wait_protected
-	assert_same "$A/disk.img" "$B/disk.img"
+	same_images "$A/disk.img" "$B/disk.img"
 	stop "$A" "$B"
-	assert_same "$AS/disk.img" "$BS/disk.img"
+	same_images "$AS/disk.img" "$BS/disk.img"
 }
 # The flush that meets the fault is not acknowledged; nothing was written since but what it would have committed.
 flush_refused() {

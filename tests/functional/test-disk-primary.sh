@@ -6,7 +6,7 @@
 . "$(dirname "$0")/../lib.sh" || exit 1
 . "$TESTS/lib-faults.sh"
 require_root
-require fio nbdkit nbdfuse
+require fio nbdkit nbdfuse qemu-img
 
 NAME=images
 faulty_disk images "$AS" 128 EIO
@@ -38,7 +38,7 @@ errors_above() {
 }
 equal_after_flush() {
 	wait_for 30 flush_done || fail "flush: $REPLY_LINE"
-	assert_same "$A/disk.img" "$B/disk.img"
+	same_images "$A/disk.img" "$B/disk.img"
 	assert_eq "$(metric "$A" link_losses_total)" "${1:-0}" "links lost"
 }
 
@@ -79,4 +79,4 @@ disk_mended images
 dd if=/dev/urandom of="$A/disk.img" bs=1000 count=7 seek=700 conv=notrunc,fsync status=none # as a guest does who was told
 equal_after_flush 1
 stop "$A" "$B"
-assert_same "$AS/disk.img" "$BS/disk.img"
+same_images "$AS/disk.img" "$BS/disk.img"

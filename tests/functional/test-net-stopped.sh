@@ -28,4 +28,4 @@ wait_protected
 load_passes 1
 load_stop any
 wait_for 60 flush_done || fail "flush after the heal: $REPLY_LINE"
-assert_same "$A/disk.img" "$B/disk.img"
+same_images "$A/disk.img" "$B/disk.img"
