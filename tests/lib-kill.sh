@@ -63,8 +63,9 @@ write_epochs() { # COUNT [CTL-DIR]: stamps and flushes, on; ACKED and SENT follo
 	local dir=${2:-$A} acked sent error
 	mapfile -t images < <(kill_images "$dir")
 	epoch_reader write "$dir/.colo/ctl" $((SENT + 1)) "$1" "${images[@]}" >"$T/out" 2>"$T/err" || {
-		traced_dead || fail "the writer: $(cat "$T/out" "$T/err")"
-		return 0 # it could not even open them
+		# It could not even open them: the daemon is dead, or is just being buried.
+		wait_for 10 traced_dead || fail "the writer: $(cat "$T/out" "$T/err")"
+		return 0
 	}
 	eval "$(sed 's/errno=/error=/' "$T/out")"
 	# shellcheck disable=SC2154
