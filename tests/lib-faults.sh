@@ -124,6 +124,7 @@ faulty_disk() { # NAME DIR MEGABYTES EIO|ENOSPC|FLUSH
 	mkfs.ext4 -q -O ^has_journal -m 0 "$loop"
 	mkdir -p "$2"
 	mount -o errors=continue "$loop" "$2"
+	losetup -d "$loop" # it goes with its mount, whatever way the test ends
 	chmod 700 "$2"
 	rm -rf "$2/lost+found"
 }
