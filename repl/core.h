@@ -367,6 +367,7 @@ struct node {
 	bool journal_lost;              /* the journal that the state names is not there: see restore.c */
 	struct arena *arena;
 	struct journal journal, overlay;
+	uint64_t uncounted;             /* where the overlay's log counts: no counter shows it */
 	struct epoch *cur_ep, *com_ep;  /* receiving; its record is on its way to the journal ... */
 	uint8_t com_rec;                /* ... this one: REC_COMMIT, REC_PREPARE, REC_ABORT */
 	struct epoch *prep_ep;          /* prepared: kept ready, outlives the link */

@@ -372,7 +372,6 @@ static uint32_t slots_there(const struct boot_segment *segs, size_t count)
 static int open_logs(struct node *n, const struct boot *boot)
 {
 	struct counters *c = &n->counters;
-	static uint64_t unused;
 	uint64_t overlay = n->config.overlay_size + n->config.overlay_size / 8;
 	uint32_t size = segment_size(n, boot->journal, boot->journal_count, n->config.journal_size);
 	uint32_t osize = segment_size(n, boot->overlay, boot->overlay_count, n->config.overlay_size);
@@ -390,7 +389,7 @@ static int open_logs(struct node *n, const struct boot *boot)
 	n->journal.count_bytes = &c->journal_written_bytes_total;
 	n->journal.count_records = &c->journal_records_total;
 	n->journal.count_bad = n->overlay.count_bad = &c->checksum_errors_total;
-	n->overlay.count_syncs = n->overlay.count_records = &unused;
+	n->overlay.count_syncs = n->overlay.count_records = &n->uncounted;
 	n->overlay.count_bytes = &c->overlay_written_bytes_total;
 	add_slots(&n->journal, boot->journal, boot->journal_count);
 	add_slots(&n->overlay, boot->overlay, boot->overlay_count);
