@@ -37,6 +37,7 @@ HELPERS := $(wildcard fs/mount.fuse.colofs fs/umount.fuse.colofs)
 MAN := $(wildcard ctl/*.8 fs/*.8)
 SIM := $(wildcard tests/sim/*.c)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
+THREADS := $(patsubst tests/%.c,%,$(wildcard tests/threads/*.c))
 TESTTOOLS := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/*.c))
 Q = $(if $(V),,@)
 comma := ,
@@ -91,11 +92,26 @@ $(BUILD)/crash-load: $(patsubst %,$(BUILD)/tests/crash/%.o,load model)
 
 tests: all $(UNIT) $(TESTTOOLS) $(CRASH) $(if $(SIM),$(BUILD)/sim)
 
+# What the functional tests run a second time: every report of a sanitizer is fatal.
+SANITIZE := BUILD=$(BUILD)/asan HARDEN=-fPIE \
+	CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+sanitized:
+	@$(MAKE) --no-print-directory $(SANITIZE) all tools
+tools: $(TESTTOOLS)
+
+# Where there are threads: under ThreadSanitizer, each with the product's source inside.
+threads:
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan HARDEN=-fPIE CFLAGS="-O1 -g -fsanitize=thread" $(THREADS:%=$(BUILD)/tsan/%)
+$(THREADS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/tests/%.o
+	$(LINK)
+$(BUILD)/threads/test_progress: $(BUILD)/ctl/command.o $(BUILD)/ctl/log.o
+$(BUILD)/threads/test_worlds: $(patsubst %.c,$(BUILD)/simulator/%.o,$(filter-out tests/sim/sim.c,$(SIM)) $(CTL) $(CORE))
+
 deps:
 	@tests/deps
 
 check: deps
-	@$(MAKE) --no-print-directory WERROR=1 BUILD=$(BUILD) tests
+	@$(MAKE) --no-print-directory WERROR=1 BUILD=$(BUILD) tests sanitized threads
 	@BUILD=$(abspath $(BUILD)) tests/run $(TESTS)
 
 soak: deps
@@ -123,4 +139,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests deps check soak demo bench install format clean
+.PHONY: all tests sanitized tools threads deps check soak demo bench install format clean

@@ -97,6 +97,7 @@ cleanup() {
 	for p in $(jobs -p) $(own_daemons); do
 		kill -CONT "$p" 2>/dev/null
 	done
+	[ -z "${COLOFS_ORDERLY_END:-}" ] || [ "$rc" != 0 ] || orderly_end || rc=1
 	for p in $(jobs -p); do
 		kill "$p" 2>/dev/null
 	done
@@ -128,6 +129,14 @@ cleanup() {
 }
 no_daemons() {
 	[ -z "$(own_daemons)" ]
+}
+# The sanitizers look for leaks when a daemon has come to its own end.
+orderly_end() {
+	local p
+	for p in $(own_daemons); do
+		kill -TERM "$p"
+	done
+	wait_for 60 no_daemons || { echo "FAIL: SIGTERM does not end $(own_daemons)" >&2 && return 1; }
 }
 trap cleanup EXIT
 # bash 5.2 crashes when a trap exits from within `read -t`: there the exit waits until read is over.
@@ -171,8 +180,12 @@ assert_match() { # TEXT PATTERN(glob) WHAT
 assert_less() { # GOT LIMIT WHAT
 	[ "$1" -lt "$2" ] || fail "${3:-value}: $1 is not below $2"
 }
+# By 1 MiB: cmp reads 4 KiB at a time, each a request to the daemon.
 assert_same() { # FILE FILE
-	cmp "$1" "$2" >&2 || fail "$1 and $2 differ"
+	cmp <(whole "$1") <(whole "$2") >&2 || fail "$1 and $2 differ"
+}
+whole() { # FILE: two that cannot be read are not the same
+	dd if="$1" bs=1M status=none || echo "cannot read $1"
 }
 must_fail() { # COMMAND...: it has to fail; what it said is in $OUT
 	if OUT=$("$@" 2>&1); then
@@ -180,7 +193,7 @@ must_fail() { # COMMAND...: it has to fail; what it said is in $OUT
 	fi
 }
 sum() { # FILE
-	sha256sum <"$1" | cut -c1-64
+	dd if="$1" bs=1M status=none | sha256sum | cut -c1-64
 }
 random_file() { # FILE BYTES
 	head -c "$2" /dev/urandom >"$1"
@@ -331,12 +344,12 @@ heal_link() {
 # A directory for processes that may use so many bytes of memory: CGROUP
 memory_cgroup() { # BYTES
 	if [ -f /sys/fs/cgroup/memory/memory.limit_in_bytes ]; then
-		CGROUP=/sys/fs/cgroup/memory/colofs-test.$$
+		CGROUP=/sys/fs/cgroup/memory/colofs-test.$$.${#CGROUPS[@]}
 		mkdir "$CGROUP"
 		CGROUPS+=("$CGROUP")
 		echo "$1" >"$CGROUP/memory.limit_in_bytes"
 	elif grep -qw memory /sys/fs/cgroup/cgroup.controllers 2>/dev/null; then
-		CGROUP=/sys/fs/cgroup/colofs-test.$$
+		CGROUP=/sys/fs/cgroup/colofs-test.$$.${#CGROUPS[@]}
 		mkdir "$CGROUP"
 		CGROUPS+=("$CGROUP")
 		grep -qw memory /sys/fs/cgroup/cgroup.subtree_control ||
@@ -355,4 +368,38 @@ small_disk() { # DIR MEGABYTES
 	mkfs.ext4 -q -m 0 "$T/${1##*/}.disk"
 	mkdir -p "$1"
 	mount -o loop "$T/${1##*/}.disk" "$1"
+}
+# The same, without a journal of its own, as a disk that can fail: every I/O on it is an error while it is dead.
+failing_disk() { # DIR MEGABYTES
+	truncate -s "$2M" "$T/${1##*/}.disk"
+	mkfs.ext4 -q -b 4096 -m 0 -O ^has_journal "$T/${1##*/}.disk"
+	mkdir -p "$1"
+	mount -o loop "$T/${1##*/}.disk" "$1"
+}
+disk_dies() { # DIR
+	loop_limit "$(findmnt -no SOURCE -M "$1")" 4096
+}
+disk_lives() { # DIR
+	loop_limit "$(findmnt -no SOURCE -M "$1")" 0
+}
+# Part of a file on such a disk goes bad: the middle of its piece that lies farthest out to the disk's end. What fails is
+# BAD_LEN MiB at BAD_OFF, whole mebibytes.
+disk_goes_bad() { # DIR FILE
+	local start len physical
+	sync -f "$2"
+	read -r start physical len < <(filefrag -b1048576 -e -v "$2" | tr -d '.:' |
+		awk '$1 ~ /^[0-9]+$/ { print $2, $4, $6 }' | sort -nk 2 | tail -n 1)
+	[ "${len:-0}" -ge 4 ] || fail "$2 lies in too many pieces: $(filefrag -v "$2")"
+	BAD_OFF=$((start + len / 2)) BAD_LEN=$((len - len / 2 - 1))
+	loop_limit "$(findmnt -no SOURCE -M "$1")" $(((physical + len / 2) << 20))
+}
+# Images by pattern: LEN bytes at OFF, both in MiB, are all BYTE (two hexadecimal digits).
+put_pattern() { # FILE BYTE OFF LEN
+	head -c $(($4 << 20)) /dev/zero | tr '\0' "\\$(printf %o "0x$2")" |
+		dd of="$1" bs=1M seek="$3" iflag=fullblock oflag=direct conv=notrunc status=none
+}
+assert_pattern() { # FILE BYTE OFF LEN WHAT
+	dd if="$1" bs=1M skip="$3" count="$4" iflag=direct status=none |
+		cmp -n $(($4 << 20)) - <(tr '\0' "\\$(printf %o "0x$2")" </dev/zero) >&2 ||
+		fail "$5: not all 0x$2 from $3 MiB, $4 MiB long"
 }

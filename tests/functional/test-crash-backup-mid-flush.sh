@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../lib.sh" || exit 1
 require_root
 
-: "${ROUNDS:=50}" "${SEED:=$$}"
+: "${ROUNDS:=12}" "${SEED:=$$}"
 say "seed $SEED"
 RANDOM=$SEED
 truncate -s 2M "$AS/one.img" "$AS/two.img"

@@ -4,6 +4,7 @@
 # that a crash could have left are built from it, the real recovery runs on each. All images are exactly one epoch,
 # acknowledged <= it <= ordered; after a failover they are that plus the overlay, and every write fsynced since.
 # Some of the disks become files, for the real daemon to mount. A broken daemon's crashes must be told from a sound one's.
+# not-sanitized: what it runs is a build of its own, and then thousands of recoveries in memory
 . "$(dirname "$0")/../lib.sh" || exit 1
 . "$TESTS/crash/record.sh"
 require_root

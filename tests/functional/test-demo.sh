@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # `make demo` ends well and leaves nothing behind, also when it is interrupted.
+# not-sanitized: it is about a script, and starts no daemon otherwise than the others do
 . "$(dirname "$0")/../lib.sh" || exit 1
 require_root
 require sqlite3 mkfs.ext4 losetup

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # failover is EBUSY while the link is up, unless forced (then the primary serves no more); EAGAIN before any
 # commit, forced or not; EPERM on a primary.
+# daemon-may-fail: a primary that a forced failover stopped says so at its end
 . "$(dirname "$0")/../lib.sh" || exit 1
 require_root
 

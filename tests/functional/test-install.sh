@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # make install puts the programs, the helpers and the manual pages where mount(8) and man look, and only there.
+# not-sanitized: it runs no daemon
 . "$(dirname "$0")/../lib.sh" || exit 1
 
 make --no-print-directory -C "$TESTS/.." BUILD="$BUILD" DESTDIR="$T/root" PREFIX=/usr install >/dev/null

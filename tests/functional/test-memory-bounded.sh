@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # An epoch of many times the backup's memory: no OOM, and flush takes what it takes for a small one. MEGABYTES: the
 # epoch (the whole check: 2048); the backup has 256 MiB, or an eighth of the epoch.
+# alone: a memory limit, and a time compared with another
+# not-sanitized: a sanitizer needs more memory than the limit
 . "$(dirname "$0")/../lib.sh" || exit 1
 require_root
 require fio

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/../lib.sh" || exit 1
 require_root
 
-: "${COMMITS:=1000}"
+: "${COMMITS:=300}"
 truncate -s 1M "$AS/one.img" "$AS/two.img"
 pair_up
 epoch_reader read 999999999 "$B/one.img" "$B/two.img" >"$T/reader.out" 2>&1 {TICK}>&- &

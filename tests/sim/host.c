@@ -204,8 +204,8 @@ static void on_ready(void *ctx, int error, const char *why)
 
 void host_start(struct sim *s, struct host *h)
 {
-	static struct boot_image images[BOOT_IMAGES];
-	static struct boot_segment segments[2][BOOT_SEGMENTS];
+	static _Thread_local struct boot_image images[BOOT_IMAGES];
+	static _Thread_local struct boot_segment segments[2][BOOT_SEGMENTS];
 	struct node_config config = {
 		.role = h->role, .can_dial = h->index == 0, .can_accept = h->index == 1,
 		.commit_ms = s->commit_ms, .journal_size = s->journal_size, .overlay_size = s->journal_size,
