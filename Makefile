@@ -3,6 +3,7 @@
 # make check      everything that can be checked; last line "N passed, N failed, N skipped"
 # make soak       what takes longer: the same for tests/soak, last line "N passed, N failed"
 # make demo       the whole story in a minute          make bench    the tables of README.md
+# make check-xen  a guest on a real Xen, emulated: a checkpoint, a crash, a failover; minutes, not part of check
 # make install    PREFIX (/usr), DESTDIR               make format   clang-format over all sources
 # As root on Debian 12 check, soak, demo and bench install by themselves what is missing.
 PREFIX ?= /usr
@@ -126,6 +127,11 @@ bench: deps
 	@$(MAKE) --no-print-directory BUILD=$(BUILD) tests
 	@BUILD=$(abspath $(BUILD)) tests/bench.sh
 
+check-xen: deps
+	@tests/xen/deps
+	@$(MAKE) --no-print-directory BUILD=$(BUILD) all
+	@BUILD=$(abspath $(BUILD)) tests/xen/run
+
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)/sbin $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 $(BUILD)/colofs $(BUILD)/colofsctl $(DESTDIR)$(PREFIX)/sbin
@@ -139,4 +145,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests sanitized tools threads deps check soak demo bench install format clean
+.PHONY: all tests sanitized tools threads deps check check-xen soak demo bench install format clean
