@@ -36,6 +36,7 @@ FS := $(wildcard fs/*.c)
 TOOL := $(wildcard ctl/colofsctl*.c)
 HELPERS := $(wildcard fs/mount.fuse.colofs fs/umount.fuse.colofs)
 MAN := $(wildcard ctl/*.8 fs/*.8)
+MAN7 := $(wildcard repl/*.7)
 SIM := $(wildcard tests/sim/*.c)
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 THREADS := $(patsubst tests/%.c,%,$(wildcard tests/threads/*.c))
@@ -72,6 +73,7 @@ $(BUILD)/simulator/%.o: %.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) -DCOLOFS_MUTANTS -MMD -MP -c -o $@ $<
 $(BUILD)/sim: $(patsubst %.c,$(BUILD)/simulator/%.o,$(SIM) $(CTL) $(CORE))
 	$(LINK)
+$(BUILD)/peer: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/peer/*.c))
 $(TESTTOOLS): $(BUILD)/%: $(BUILD)/tests/%.o
 	$(LINK)
 # The daemon that records what it does to its disk (tests/crash/record.c), and what judges the crashes of it.
@@ -133,10 +135,11 @@ check-xen: deps
 	@BUILD=$(abspath $(BUILD)) tests/xen/run
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)/sbin $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)/sbin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 755 $(BUILD)/colofs $(BUILD)/colofsctl $(DESTDIR)$(PREFIX)/sbin
 	install -m 755 $(addprefix $(BUILD)/,$(notdir $(HELPERS))) $(DESTDIR)/sbin
 	install -m 644 $(MAN) $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 $(MAN7) $(DESTDIR)$(PREFIX)/share/man/man7
 
 format:
 	clang-format -i $(wildcard ctl/*.[ch] repl/*.[ch] fs/*.[ch] tests/*.c tests/*/*.[ch])

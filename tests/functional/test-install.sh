@@ -11,3 +11,4 @@ done
 for page in colofs colofsctl; do
 	[ -s "$T/root/usr/share/man/man8/$page.8" ] || fail "no $page.8"
 done
+[ -s "$T/root/usr/share/man/man7/colofs-protocol.7" ] || fail "no colofs-protocol.7"
