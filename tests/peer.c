@@ -2,20 +2,26 @@
 /*
  * The tests' own peer: see peer/peer.h.
  *
- *   peer [-t 1.3|1.2|none] [-c CERT -k KEY] [-a CA] connect HOST:PORT|listen HOST:PORT   commands on stdin, see script.c
+ *   peer [OPTIONS] connect HOST:PORT        the commands of script.c, from stdin
+ *   peer [OPTIONS] listen HOST:PORT         the same with the first connection that comes
+ *   peer [OPTIONS] -s FILE hold HOST:PORT   the same with each connection that comes, one at a time, until killed
  *   peer relay PORT HOST:PORT FILE          one connection passed on; what its opener sent is in FILE
- *   peer [-c ...] flood HOST:PORT N KIND    N connections that never come to an end: tcp, hello, slow
+ *   peer flood HOST:PORT N KIND             N connections that never come to an end: tcp, hello, slow, all
  *   peer disk STATE JOURNAL-DIR [OUT-DIR]   what a stopped node would recover
  *
- * Exit code 0, or 1 with a line on stderr.
+ * OPTIONS: -t 1.3|1.2|none (TLS), -c CERT -k KEY, -s FILE (commands). Exit code 0, or 1 with a line on stderr.
  */
 #include "peer/peer.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 void die(const char *fmt, ...)
@@ -41,26 +47,60 @@ void say(const char *fmt, ...)
 	fflush(stdout);
 }
 
+static void input_from(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || dup2(fd, 0) < 0)
+		die("%s: %s", file, strerror(errno));
+	close(fd);
+}
+
+noreturn static void hold(struct peer *p, const char *addr, const char *commands)
+{
+	int fd = net_bind(addr);
+
+	for (;;) {
+		pid_t child = fork();
+
+		if (child < 0)
+			die("fork: %s", strerror(errno));
+		if (!child) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			net_accept(p, fd);
+			close(fd); /* who comes next waits for the next child */
+			input_from(commands);
+			exit(script(p));
+		}
+		(void)waitpid(child, NULL, 0);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct peer p = { .tls = "1.3", .fd = -1 };
+	const char *commands = NULL;
 	int opt;
 
 	signal(SIGPIPE, SIG_IGN);
-	while ((opt = getopt(argc, argv, "t:c:k:a:")) > 0) {
+	while ((opt = getopt(argc, argv, "t:c:k:s:")) > 0) {
 		if (opt == 't')
 			p.tls = optarg;
 		else if (opt == 'c')
 			p.cert = optarg;
 		else if (opt == 'k')
 			p.key = optarg;
-		else if (opt == 'a')
-			p.ca = optarg;
+		else if (opt == 's')
+			commands = optarg;
 		else
 			return 1;
 	}
 	argc -= optind;
 	argv += optind;
+	if (commands && argc == 2 && !strcmp(argv[0], "hold"))
+		hold(&p, argv[1], commands);
+	if (commands)
+		input_from(commands);
 	if (argc == 2 && !strcmp(argv[0], "connect")) {
 		net_connect(&p, argv[1]);
 		return script(&p);

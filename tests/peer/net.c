@@ -47,21 +47,23 @@ static int dial(const char *addr)
 	return fd;
 }
 
-static int accept_one(const char *addr)
+int net_bind(const char *addr)
 {
 	struct addrinfo *ai = look_up(addr);
-	int one = 1, fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), got;
+	int one = 1, fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (fd < 0 || bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, 8))
 		die("listen on %s: %s", addr, strerror(errno));
 	freeaddrinfo(ai);
 	say("listening");
-	struct pollfd poll_fd = { fd, POLLIN, 0 };
+	return fd;
+}
 
-	if (poll(&poll_fd, 1, WAIT_MS) != 1)
-		die("nobody came");
-	got = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+static int accept_one(const char *addr)
+{
+	int fd = net_bind(addr), got = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
 	close(fd);
 	return got;
 }
@@ -117,10 +119,18 @@ void net_connect(struct peer *p, const char *addr)
 	tls_start(p, false);
 }
 
+void net_accept(struct peer *p, int fd)
+{
+	p->fd = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	tls_start(p, true);
+}
+
 void net_listen(struct peer *p, const char *addr)
 {
-	p->fd = accept_one(addr);
-	tls_start(p, true);
+	int fd = net_bind(addr);
+
+	net_accept(p, fd);
+	close(fd);
 }
 
 void net_write(struct peer *p, const void *buf, size_t len)

@@ -39,7 +39,7 @@ struct lineage {
 
 struct peer {
 	/* options */
-	const char *tls, *cert, *key, *ca; /* tls: "1.3", "1.2", "none" */
+	const char *tls, *cert, *key; /* tls: "1.3", "1.2", "none" */
 	int fd;
 	void *ssl;
 	bool closed;
@@ -62,6 +62,8 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a line 
 
 /* net.c */
 void net_connect(struct peer *p, const char *addr);
+int net_bind(const char *addr);
+void net_accept(struct peer *p, int fd);
 void net_listen(struct peer *p, const char *addr);
 void net_write(struct peer *p, const void *buf, size_t len); /* an end of the connection only sets closed */
 bool net_read(struct peer *p, void *buf, size_t len, int ms);  /* all of it; false: closed, or timed out (closed stays false) */
