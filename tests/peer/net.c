@@ -52,9 +52,14 @@ int net_bind(const char *addr)
 	struct addrinfo *ai = look_up(addr);
 	int one = 1, fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	int64_t end = now_ms() + WAIT_MS;
+
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (fd < 0 || bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, 8))
-		die("listen on %s: %s", addr, strerror(errno));
+	while (bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, 8)) {
+		if (errno != EADDRINUSE || now_ms() > end) /* one who was killed just now may not be gone yet */
+			die("listen on %s: %s", addr, strerror(errno));
+		(void)poll(NULL, 0, 20);
+	}
 	freeaddrinfo(ai);
 	say("listening");
 	return fd;
