@@ -40,7 +40,6 @@
 #define ARENA_BYTES (64u << 20)
 #define ARENA_RESERVE (4u << 20)     /* for what is granted already, and for merges */
 #define EPOCH_AHEAD 1024u            /* numbers reserved in the state ahead of use */
-#define IMAGE_ID_MAX ((1ull << 62) - 1)
 #define CATCH_UP_END (8u << 20)       /* bytes missing below which writes are mirrored again */
 #define TURN_BYTES (256u * 1024)      /* guests' writes between two sync requests, when both want the link */
 #define BACKGROUND_SYNC (32u << 20)   /* bytes written to an image between background fdatasyncs */

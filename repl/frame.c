@@ -116,6 +116,9 @@ static int frame_check(const struct frame *f, const char **why)
 	*why = "frame too long";
 	if (f->payload_len > types[f->type].payload_max)
 		return -EPROTO;
+	*why = "an id that no image can have";
+	if (types[f->type].numbered && (f->image < IMAGE_ID_MIN || f->image > IMAGE_ID_MAX))
+		return -EPROTO;
 	*why = "range beyond any image";
 	switch (f->type) {
 	case FRAME_DATA:
@@ -248,7 +251,7 @@ static bool hello_image_get(struct getter *g, struct hello_image *im)
 	im->consistent = get_u8(g);
 	size_t len = get_u16(g);
 
-	if (g->bad || len > 255 || !im->id || im->size >= MAP_OFF_MAX)
+	if (g->bad || len > 255 || im->id < IMAGE_ID_MIN || im->id > IMAGE_ID_MAX || im->size >= MAP_OFF_MAX)
 		return false;
 	get_bytes(g, im->name, len);
 	im->name[len] = 0;
