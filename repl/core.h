@@ -52,6 +52,7 @@
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000u
 #define LATE_TICK_MS 1000u
+#define NUMBER_JUMP (1ull << 40)     /* a peer's numbers so far ahead of ours are lies: they would use them up */
 #define RETRY_MS 1000u               /* destage with a full disk */
 
 struct epimg;

@@ -79,15 +79,25 @@ static void welcome(struct node *n, struct plink *l, enum verdict v)
 		link_drop(n, l->index, "the state file is slow");
 }
 
+/* Session and epoch numbers are never used again, so whoever names one moves them for ever. */
+static bool too_far(uint64_t theirs, uint64_t ours)
+{
+	return theirs > ours && theirs - ours > NUMBER_JUMP;
+}
+
+static uint64_t epoch_known(const struct node *n)
+{
+	return max64(n->st.epoch_high, max64(n->committed, n->cur.number));
+}
+
 int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload)
 {
 	unsigned refusal = 0;
 	bool stale;
 
-	if (l->state != PL_HELLO || l->have_hello || hello_decode(&l->hello, payload, l->frame.payload_len)) {
-		node_error(n, "peer %s: bad HELLO", l->peer);
+	if (l->state != PL_HELLO || l->have_hello || hello_decode(&l->hello, payload, l->frame.payload_len) ||
+	    too_far(l->hello.session_high, n->st.session_high) || too_far(l->hello.epoch_high, epoch_known(n)))
 		return -EPROTO;
-	}
 	l->have_hello = true;
 	enum verdict v = pair_judge(n, &l->hello, &refusal, &stale);
 
@@ -205,8 +215,8 @@ int handshake_welcome(struct node *n, struct plink *l, const uint8_t *payload)
 		link_refuse(n, l->index, REFUSE_PAIR);
 		return 0;
 	}
-	if (l->frame.session <= n->st.session_high || w.epoch <= n->committed ||
-	    (n->prep_ep && w.epoch <= n->prep_ep->number))
+	if (l->frame.session <= n->st.session_high || too_far(l->frame.session, n->st.session_high) ||
+	    w.epoch <= n->committed || (n->prep_ep && w.epoch <= n->prep_ep->number) || too_far(w.epoch, epoch_known(n)))
 		return -EPROTO;
 	if (!n->journal_lost && n->st.lineage.generation && n->st.lineage.generation != w.lineage.generation &&
 	    !lineage_find(&w.lineage, n->st.lineage.generation)) {

@@ -35,6 +35,8 @@ void pair_hello(struct node *n, struct hello *h)
 	h->committed = n->role == NODE_BACKUP ? n->committed : n->acked_epoch;
 	h->prepared = n->prep_ep ? n->prep_ep->number : 0;
 	h->epoch_high = n->st.epoch_high > n->cur.number ? n->st.epoch_high : n->cur.number;
+	if (n->role == NODE_BACKUP && n->committed > h->epoch_high)
+		h->epoch_high = n->committed;
 	if (n->role == NODE_BACKUP && n->cur_ep && n->cur_ep->number > h->epoch_high)
 		h->epoch_high = n->cur_ep->number;
 	if (h->prepared > h->epoch_high)
