@@ -288,8 +288,6 @@ static int frame_end(struct node *n, struct plink *l)
 
 	if (len && l->payload && sum64(l->payload, len) != l->frame.sum) {
 		n->counters.checksum_errors_total++;
-		node_error(n, "peer %s: a %s frame's payload does not match its checksum", l->peer,
-		           frame_name(l->frame.type));
 		err = -EBADMSG;
 	}
 	if (!err)
@@ -303,17 +301,32 @@ static int frame_end(struct node *n, struct plink *l)
 	return err;
 }
 
-static const char *why_text(int err, const struct plink *l, const char *why)
+/* What was wrong, for people; said: what the decoder had to say. */
+static void why_text(char *text, size_t size, int err, const struct plink *l, const char *said)
 {
-	return err == -ESHUTDOWN ? "the peer left in order" : err == -ECONNREFUSED ? "refused" :
-	       err == -ESTALE ? "the peer was promoted" : err == -ENOBUFS ? "the peer overran its credit" :
-	       err == -EPROTO && why ? why : frame_name(l->frame.type);
+	const char *name = frame_name(l->frame.type);
+
+	switch (err) {
+	case -ESHUTDOWN: snprintf(text, size, "the peer left in order"); break;
+	case -ECONNREFUSED: snprintf(text, size, "refused"); break;
+	case -ESTALE: snprintf(text, size, "the peer was promoted"); break;
+	case -ENOBUFS: snprintf(text, size, "the peer overran its credit, or sent more than there is room for"); break;
+	case -EFBIG: snprintf(text, size, "the primary's image is larger than a file may be in this node's SOURCE"); break;
+	case -EBADMSG: snprintf(text, size, "a %s frame's payload does not match its checksum", name); break;
+	case -EPROTO:
+		if (said)
+			snprintf(text, size, "%s", said);
+		else
+			snprintf(text, size, "a %s frame that no sound peer sends here", name);
+		break;
+	default: snprintf(text, size, "a %s frame: %s", name, strerror(-err));
+	}
 }
 
-static void frame_refused(struct node *n, const struct plink *l, int err, const char *why)
+static void frame_refused(struct node *n, const struct plink *l, const char *why)
 {
 	if (l->state == PL_LIVE) {
-		node_error(n, "peer %s: %s (%s); closing", l->peer, why, strerror(-err));
+		node_error(n, "peer %s: %s; closing", l->peer, why);
 		return;
 	}
 	n->counters.link_refusals_total++;
@@ -338,6 +351,7 @@ static ssize_t rx_step(struct node *n, struct plink *l, const uint8_t *buf, size
 		err = frame_decode(&l->frame, l->header, why);
 		if (err)
 			return err;
+		*why = NULL;
 		l->have = 0;
 		l->in_payload = true;
 		err = payload_place(n, l);
@@ -357,13 +371,16 @@ void node_link_rx(struct node *n, int link, const void *data, size_t len)
 	l->heard_ms = n->now_ms;
 	n->counters.link_received_bytes_total += len;
 	while (len && l->state != PL_FREE) {
-		const char *why = NULL;
-		ssize_t took = rx_step(n, l, buf, len, &why);
+		const char *said = NULL;
+		ssize_t took = rx_step(n, l, buf, len, &said);
 
 		if (took < 0 && l->state != PL_FREE) {
+			char why[128];
+
+			why_text(why, sizeof(why), (int)took, l, said);
 			if (took != -ESHUTDOWN && took != -ECONNREFUSED && took != -ESTALE)
-				frame_refused(n, l, (int)took, why_text((int)took, l, why));
-			link_drop(n, link, why_text((int)took, l, why));
+				frame_refused(n, l, why);
+			link_drop(n, link, why);
 		}
 		if (took < 0)
 			return;
