@@ -146,6 +146,7 @@ static int signals_open(struct daemon *d)
 	sigaddset(&set, SIGINT);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* EFBIG says the same */
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return -errno;
 	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -96,6 +96,8 @@ int backup_payload(struct node *n, struct plink *l)
 		return 0; /* thrown away */
 	if (!img)
 		return -EPROTO;
+	if (f->off + f->payload_len > n->size_max)
+		return -EFBIG;
 	if (n->received + frame_cost(f) > n->granted)
 		return -ENOBUFS;
 	/* A commit that still waits for files will append: this payload must not lie in the open batch then. */
@@ -500,6 +502,9 @@ int backup_frame(struct node *n, struct plink *l)
 		return err;
 	struct image *img = node_image_by_id(n, f->image);
 
+	/* What no file here can hold must not be committed: it could never be destaged. */
+	if ((f->type == FRAME_SIZE || f->type == FRAME_IMAGE) && f->len > n->size_max)
+		return -EFBIG;
 	if (f->type == FRAME_HASHQ)
 		return hash_query(n, l);
 	if (f->type == FRAME_IMAGE)

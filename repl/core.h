@@ -255,6 +255,7 @@ struct node {
 	struct node_config config;
 	char source[4096];
 	uint8_t id[16];
+	uint64_t size_max;      /* of an image's file, bytes */
 	struct state st;        /* what the next save writes */
 	uint64_t now_ms, wall_ms, last_tick_ms;
 	bool late_tick;

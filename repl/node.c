@@ -147,16 +147,20 @@ static bool changes_data(const struct guest_io *g)
 
 void node_guest(struct node *n, struct guest_io *g)
 {
+	/* A twin's write goes to a file later, when nobody can be told that it does not fit. */
+	bool later = changes_data(g) && (n->role == NODE_BACKUP || n->local_path);
+	uint64_t max = later ? n->size_max : MAP_OFF_MAX - 1;
+
 	n->guests_busy++;
 	g->error = 0;
 	if (n->failed)
 		guest_finish(n, g, -EIO);
 	else if (g->op == GUEST_WRITE && !g->len)
 		guest_finish(n, g, 0);
-	else if (g->op != GUEST_TRUNC && g->op != GUEST_CREATE && (g->off >= MAP_OFF_MAX || g->len > MAP_OFF_MAX - g->off) &&
+	else if (g->op != GUEST_TRUNC && g->op != GUEST_CREATE && (g->off > max || g->len > max - g->off) &&
 	         g->op != GUEST_PUNCH && g->op != GUEST_EXTENT)
 		guest_finish(n, g, -EFBIG);
-	else if (g->op == GUEST_TRUNC && g->len >= MAP_OFF_MAX)
+	else if (g->op == GUEST_TRUNC && g->len > max)
 		guest_finish(n, g, -EFBIG);
 	else if (MUTANT("promoted-write-straight") && n->role == NODE_PRIMARY && g->op == GUEST_WRITE)
 		primary_guest(n, g);
@@ -381,6 +385,7 @@ struct node *node_create(struct env *env, const struct node_config *config, cons
 	n->env = env;
 	n->config = *config;
 	snprintf(n->source, sizeof(n->source), "%s", config->source ? config->source : "");
+	n->size_max = boot->size_max && boot->size_max < MAP_OFF_MAX ? boot->size_max : MAP_OFF_MAX - 1;
 	memcpy(n->id, boot->node, 16);
 	n->on_ready = on_ready;
 	n->ready_ctx = ctx;

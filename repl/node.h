@@ -57,6 +57,7 @@ struct boot {
 	size_t state_len;
 	const struct boot_image *images;
 	size_t image_count;
+	uint64_t size_max;  /* bytes that SOURCE's file system allows for a file; 0: not known */
 	const struct boot_segment *journal, *overlay;
 	size_t journal_count, overlay_count;
 };

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "map.h"
 #include "store_int.h"
 
 #define DOT_DIR ".colofs"
@@ -255,6 +256,27 @@ int store_dirs_open(struct store *s, const char *journal, char *err, size_t err_
 	if (!e)
 		e = node_id_load(s, err, err_size);
 	return e ? e : journal_dir_open(s, journal, err, err_size);
+}
+
+/* The longest file that can be made here, by trying: nothing else tells. 0 if even that fails (a full disk). */
+uint64_t store_size_max(struct store *s)
+{
+	uint64_t low = 0, high = MAP_OFF_MAX, step = 1u << 20;
+	int fd = store_openat(s->dot_fd, "size.tmp", O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+	if (fd < 0)
+		return 0;
+	(void)unlinkat(s->dot_fd, "size.tmp", 0);
+	while (high - low > step) {
+		uint64_t mid = (low + (high - low) / 2) / step * step;
+
+		if (ftruncate(fd, (off_t)mid))
+			high = mid;
+		else
+			low = mid;
+	}
+	close(fd);
+	return low;
 }
 
 void store_note_failure(struct store *s, const char *line)

@@ -110,6 +110,7 @@ int store_scan(struct store *s, char *err, size_t err_size);
 
 /* store_dir.c */
 int store_dirs_open(struct store *s, const char *journal, char *err, size_t err_size);
+uint64_t store_size_max(struct store *s);
 /* Write the whole of a small file at once by way of NAME.tmp: old or new, durable. 0, -errno. */
 int store_replace(int dir_fd, const char *name, const void *buf, size_t len);
 /* Read a small file: malloc'ed, *len bytes, NUL behind. 0, -errno. */

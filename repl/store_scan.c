@@ -420,6 +420,7 @@ int store_scan(struct store *s, char *err, size_t err_size)
 		e = scan_dir(s, s->seg_fd, err, err_size, segment_entry);
 	if (e)
 		return e;
+	s->boot.size_max = store_size_max(s);
 	e = store_slurp(s->dot_fd, "state", STATE_FILE_MAX, &s->boot_state, &s->boot.state_len);
 	if (e && e != -ENOENT)
 		return fail(err, err_size, e, "cannot read", ".colofs/state");
