@@ -48,11 +48,12 @@
 #define SYNC_CHUNK (256u * 1024)     /* bytes of each, at most */
 #define DESTAGE_OPS 16u              /* of at most 64 KiB each */
 #define DIRECT_BYTES (8u << 20)      /* frames of a first sync on their way to the files */
+#define DIRECT_MAX (4 * DIRECT_BYTES)  /* ... with those that need no credit */
 #define HANDSHAKE_MS 5000u
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000u
-#define LATE_TICK_MS 1000u
 #define NUMBER_JUMP (1ull << 40)     /* a peer's numbers so far ahead of ours are lies: they would use them up */
+#define LATE_TICK_MS 1000u
 #define RETRY_MS 1000u               /* destage with a full disk */
 
 struct epimg;
@@ -254,8 +255,8 @@ struct node {
 	struct env *env;
 	struct node_config config;
 	char source[4096];
-	uint8_t id[16];
 	uint64_t size_max;      /* of an image's file, bytes */
+	uint8_t id[16];
 	struct state st;        /* what the next save writes */
 	uint64_t now_ms, wall_ms, last_tick_ms;
 	bool late_tick;

@@ -114,10 +114,12 @@ static void begin_step(struct io *io)
 	submit(n, &op->io);
 }
 
-static struct direct_op *op_new(struct node *n, struct image *img, uint64_t cost)
+/* NULL: out of memory, or the peer sends faster than files take it, without asking for credit. */
+static struct direct_op *op_new(struct node *n, struct image *img, uint64_t cost, int *error)
 {
-	struct direct_op *op = calloc(1, sizeof(*op));
+	struct direct_op *op = n->direct_bytes < DIRECT_MAX ? calloc(1, sizeof(*op)) : NULL;
 
+	*error = n->direct_bytes < DIRECT_MAX ? -ENOMEM : -ENOBUFS;
 	if (!op)
 		return NULL;
 	op->node = n;
@@ -145,10 +147,11 @@ int direct_begin(struct node *n, struct plink *l)
 		img = image_add(n, f->image);
 	if (!img)
 		return n->image_count >= IMAGES_MAX ? -EPROTO : -ENOMEM;
-	struct direct_op *op = op_new(n, img, 0);
+	int error;
+	struct direct_op *op = op_new(n, img, frame_cost(f), &error);
 
 	if (!op)
-		return -ENOMEM;
+		return error;
 	img->direct = true;
 	img->next_visible = true;
 	img->next_size = f->len;
@@ -185,10 +188,11 @@ int direct_frame(struct node *n, struct plink *l, struct image *img)
 		return f->type == FRAME_CREATE ? -EPROTO : 0;
 	if (!len && f->type == FRAME_ZERO)
 		return 0;
-	struct direct_op *op = op_new(n, img, frame_cost(f));
+	int error;
+	struct direct_op *op = op_new(n, img, frame_cost(f), &error);
 
 	if (!op)
-		return -ENOMEM;
+		return error;
 	op->io = (struct io){ .op = ops[f->type], .kind = FILE_IMAGE, .file = img->id, .off = off, .len = len,
 		.keep_size = f->type != FRAME_SIZE, .done = op_done, .owner = op };
 	if (f->type == FRAME_DATA) {
