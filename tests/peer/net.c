@@ -16,7 +16,7 @@
 
 #include "peer.h"
 
-static int64_t now_ms(void)
+int64_t now_ms(void)
 {
 	struct timespec ts;
 

@@ -22,6 +22,7 @@ enum {
 
 #define HEADER 88
 #define PAYLOAD_MAX (1u << 20)
+#define CLOSE_MS 12000 /* a node closes at once, or after 5 s of silence */
 #define WAIT_MS 30000 /* nothing that is waited for takes longer */
 
 struct frame {
@@ -50,7 +51,7 @@ struct peer {
 		struct lineage lineage;
 		uint64_t committed, epoch_high, session_high;
 		uint32_t count;
-		uint64_t image, size; /* of the first image */
+		uint64_t image; /* the first that is whole */
 	} hello;
 	/* the session */
 	uint64_t session, epoch, seq, credit, spent;
@@ -61,6 +62,7 @@ noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* a line to stdout, at once */
 
 /* net.c */
+int64_t now_ms(void);
 void net_connect(struct peer *p, const char *addr);
 int net_bind(const char *addr);
 void net_accept(struct peer *p, int fd);

@@ -9,9 +9,9 @@
  *                           session= bits= image=ID:SIZE:CONSISTENT:NAME images=N count= cut= trail=
  *   welcome KEY=VALUE...    session= epoch= pair= gen= anc= first=
  *   frame TYPE KEY=VALUE... a frame of any kind; session= epoch= seq= image=N|first off= len= flags= plen= sum= magic=
- *                           fill=N (bytes of payload) text=... badhead=1
+ *                           fill=N (bytes of payload) text=... hex=... badhead=1
  *   commit KEY=VALUE...     COMMIT of what was sent; off= seq= len= image= epoch= gen= name= plen=
- *   again N TYPE ...        N such frames; off= grows by step=
+ *   again N TYPE ...        N such frames; off= grows by step=, image= by istep=
  *   raw FILE                the file's bytes as they are
  *   noise N                 random bytes
  *   serve WORDS...          an honest backup, see serve.c
@@ -174,7 +174,7 @@ static void cmd_welcome(struct peer *p, const char *words)
 
 /* ---- any frame ---- */
 
-static void cmd_frame(struct peer *p, unsigned type, const char *words, uint64_t step)
+static void cmd_frame(struct peer *p, unsigned type, const char *words, uint64_t step, uint64_t istep)
 {
 	struct frame f = { .magic = 0x53464f4c, .type = (uint8_t)type };
 	const char *text = value(words, "text");
@@ -189,6 +189,11 @@ static void cmd_frame(struct peer *p, unsigned type, const char *words, uint64_t
 	if (text) {
 		f.plen = (uint32_t)strlen(text);
 		memcpy(payload, text, f.plen);
+	} else if (value(words, "hex")) {
+		const char *hex = value(words, "hex");
+
+		for (f.plen = 0; hex[2 * f.plen]; f.plen++)
+			payload[f.plen] = (uint8_t)strtoul((char[3]){ hex[2 * f.plen], hex[2 * f.plen + 1], 0 }, NULL, 16);
 	} else if (f.plen > 65536 && f.plen <= PAYLOAD_MAX) {
 		memset(payload, 'x', f.plen);
 	} else if (f.plen && getrandom(payload, f.plen, 0) != (ssize_t)f.plen) {
@@ -201,7 +206,7 @@ static void cmd_frame(struct peer *p, unsigned type, const char *words, uint64_t
 	f.epoch = number(words, "epoch", f.epoch);
 	f.seq = number(words, "seq", f.seq);
 	f.image = value(words, "image") && !strcmp(value(words, "image"), "first") ? p->hello.image :
-		number(words, "image", 0);
+		number(words, "image", 0) + istep;
 	f.off = number(words, "off", 0) + step;
 	f.len = number(words, "len", 0);
 	f.flags = (uint8_t)number(words, "flags", 0);
@@ -248,13 +253,13 @@ static void cmd_again(struct peer *p, char *words)
 	uint64_t times = strtoull(words, &words, 0);
 	char *type = strtok(words, " "), *rest = strtok(NULL, "");
 	unsigned t = type_number(type);
-	uint64_t step = number(rest, "step", 0);
+	uint64_t step = number(rest, "step", 0), istep = number(rest, "istep", 0);
 	bool input;
 
 	for (uint64_t i = 0; i < times && !p->closed; i++) {
 		struct frame f;
 
-		cmd_frame(p, t, rest, i * step);
+		cmd_frame(p, t, rest, i * step, i * istep);
 		if (i % 64 == 0)
 			while (net_ready(p, 0, &input) && frame_read(p, &f, 0))
 				;
@@ -267,9 +272,10 @@ static void cmd_until(struct peer *p, const char *word)
 {
 	struct frame f;
 	unsigned type = type_number(word);
+	int64_t end = now_ms() + WAIT_MS;
 
 	do
-		if (!frame_read(p, &f, WAIT_MS))
+		if (now_ms() > end || !frame_read(p, &f, WAIT_MS))
 			die(p->closed ? "closed, but a %s was to come" : "no %s came", word);
 	while (f.type != type);
 }
@@ -277,10 +283,13 @@ static void cmd_until(struct peer *p, const char *word)
 static void cmd_closed(struct peer *p)
 {
 	struct frame f;
+	int64_t end = now_ms() + CLOSE_MS;
 
-	while (!p->closed)
-		if (!frame_read(p, &f, WAIT_MS) && !p->closed)
+	while (!p->closed) {
+		(void)frame_read(p, &f, 1000);
+		if (!p->closed && now_ms() > end)
 			die("the node does not close");
+	}
 }
 
 static void cmd_raw(struct peer *p, const char *file)
@@ -336,7 +345,7 @@ static void command(struct peer *p, char *line)
 	else if (!strcmp(line, "frame")) {
 		char *type = strtok(rest, " "), *words = strtok(NULL, "");
 
-		cmd_frame(p, type_number(type), words ? words : "", 0);
+		cmd_frame(p, type_number(type), words ? words : "", 0, 0);
 	} else if (!strcmp(line, "mirror")) {
 		char *file = strtok(rest, " "), *name = strtok(NULL, " "), *id = strtok(NULL, " ");
 

@@ -139,12 +139,11 @@ static void hello_read(struct peer *p, const struct frame *f)
 	for (uint32_t i = 0; i < p->hello.count; i++) {
 		uint64_t id = get(&at, 8), size = get(&at, 8), consistent = get(&at, 1), len = get(&at, 2);
 
-		if (!i) {
+		if (consistent && !p->hello.image)
 			p->hello.image = id;
-			p->hello.size = size;
-		}
-		say("  image %llu size %llu consistent %llu %.*s", (unsigned long long)id, (unsigned long long)size,
-		    (unsigned long long)consistent, (int)len, (const char *)at);
+		if (i < 4)
+			say("  image %llu size %llu consistent %llu %.*s", (unsigned long long)id, (unsigned long long)size,
+			    (unsigned long long)consistent, (int)len, (const char *)at);
 		at += len;
 	}
 	if (at != end)
@@ -182,7 +181,7 @@ static void frame_heard(struct peer *p, struct frame *f)
 		break;
 	case CREDIT:
 		p->credit = f->off;
-		break;
+		return; /* there are many */
 	}
 	say("< %s session=%llu epoch=%llu seq=%llu image=%llu off=%llu len=%llu plen=%u", type_name(f->type),
 	    (unsigned long long)f->session, (unsigned long long)f->epoch, (unsigned long long)f->seq,
