@@ -59,6 +59,19 @@ peer "${a[@]}" connect "127.0.0.1:$PEER_PORT" >"$T/peer2.log" <<-END
 	frame RENAME image=4711 text=yours.img
 	commit
 	until DONE
+	frame DATA image=4711 off=100 text=taken
+	commit prepare=1
+	until PREPARED
+	frame SETTLE epoch=4 off=1
+	until DONE
+	frame DATA image=4711 off=200 text=later
+	commit prepare=1
+	until PREPARED
+	frame SETTLE epoch=5 off=0
+	until ABORTED
+	frame DATA image=4711 off=300 text=both
+	commit
+	until DONE
 	frame DATA image=4711 off=0 text=never
 	frame BYE
 	closed
@@ -66,6 +79,9 @@ END
 truncate -s 2600000 "$T/mine.img"
 fallocate -z -o 4096 -l 40000 "$T/mine.img"
 printf hello | dd of="$T/mine.img" conv=notrunc status=none
+printf taken | dd of="$T/mine.img" conv=notrunc status=none bs=1 seek=100
+printf later | dd of="$T/mine.img" conv=notrunc status=none bs=1 seek=200
+printf both | dd of="$T/mine.img" conv=notrunc status=none bs=1 seek=300
 assert_same "$B/yours.img" "$T/mine.img"
 assert_eq "$(ls "$B")" yours.img "the names on the backup"
 assert_eq "$(status "$B" .peer.generation)" 000000000000004d "the generation of the commit"
@@ -82,6 +98,10 @@ pair_up "" "journal=$T/journal,journal-size=64M"
 flush "$A"
 wait_status "$B" '.journal.sealed == 0'
 dd if=/dev/zero of="$BS/.filler" bs=64k status=none 2>/dev/null || :
+ctl "$A" "prepare early" || fail "$REPLY_LINE"
+prepared=$(reply_value epoch)
+dd if=/dev/urandom of="$A/disk.img" bs=64k count=5 seek=70 conv=notrunc,fsync status=none
+ctl "$A" "abort $prepared" || fail "$REPLY_LINE"
 for i in 1 2 3; do # each writes what the one before wrote, and more
 	dd if=/dev/urandom of="$A/disk.img" bs=64k count=$((i * 20)) seek=60 conv=notrunc status=none
 	fallocate -p -o $((i * 6000000)) -l 100000 "$A/disk.img"
@@ -89,7 +109,9 @@ for i in 1 2 3; do # each writes what the one before wrote, and more
 done
 epoch=$(status "$B" .epoch.committed)
 cp --sparse=always "$A/disk.img" "$T/wanted"
-dd if=/dev/urandom of="$A/disk.img" bs=64k count=30 seek=80 conv=notrunc,fsync status=none # never committed
+dd if=/dev/urandom of="$A/disk.img" bs=64k count=30 seek=80 conv=notrunc,fsync status=none
+ctl "$A" prepare || fail "$REPLY_LINE"
+dd if=/dev/urandom of="$A/disk.img" bs=64k count=30 seek=90 conv=notrunc,fsync status=none # neither is committed
 wait_status "$B" '.uncommitted.bytes > 0'
 kill9 "$B"
 mkdir "$T/out"

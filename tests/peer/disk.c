@@ -18,7 +18,8 @@
 #define RECORDS 100000
 
 struct record {
-	uint8_t type;
+	uint8_t type, flags;
+	bool prepared, merged;
 	uint32_t slot, plen;
 	uint64_t epoch, pos, image, off, len, seq;
 };
@@ -156,12 +157,12 @@ static void apply(const struct record *r, const char *out)
 	close(fd);
 }
 
-static void forget(uint64_t epoch) /* 0: all */
+static void forget(uint64_t epoch) /* 0: all but what is prepared */
 {
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < pending_count; i++)
-		if (epoch && pending[i].epoch != epoch)
+		if (epoch ? pending[i].epoch != epoch : pending[i].prepared)
 			pending[kept++] = pending[i];
 	pending_count = kept;
 }
@@ -171,14 +172,19 @@ static void commit(const struct record *c, const char *out)
 	uint64_t count = 0, first = 0, last = 0;
 
 	for (uint32_t i = 0; i < pending_count; i++)
-		if (pending[i].epoch == c->epoch) {
+		if (pending[i].epoch == c->epoch && !pending[i].merged) {
 			first = count++ ? first : pending[i].seq;
 			last = pending[i].seq;
 		}
 	bool whole = count == c->len && (!count || (first == c->off && last == c->seq));
 
-	say("epoch %llu %s records=%llu", (unsigned long long)c->epoch, whole ? "committed" : "not whole",
-	    (unsigned long long)count);
+	say("epoch %llu %s records=%llu", (unsigned long long)c->epoch,
+	    !whole ? "not whole" : c->type == 9 ? "committed" : "prepared", (unsigned long long)count);
+	if (c->type == 10) {
+		for (uint32_t i = 0; whole && i < pending_count; i++)
+			pending[i].prepared |= pending[i].epoch == c->epoch;
+		return;
+	}
 	for (uint32_t i = 0; whole && out && i < pending_count; i++)
 		if (pending[i].epoch == c->epoch)
 			apply(&pending[i], out);
@@ -191,8 +197,18 @@ static void record_take(struct record *r, const char *out)
 		return;
 	if (r->type == 8)
 		forget(0);
-	else if (r->type == 9)
+	else if (r->type == 9 || r->type == 10)
 		commit(r, out);
+	else if (r->type == 11 && !(r->flags & 1))
+		forget(r->image);
+	else if (r->type == 11) {
+		for (uint32_t i = 0; i < pending_count; i++)
+			if (pending[i].epoch == r->image) {
+				pending[i].epoch = r->epoch;
+				pending[i].merged = true;
+				pending[i].prepared = false;
+			}
+	}
 	else if (pending_count < RECORDS)
 		pending[pending_count++] = *r;
 }
@@ -227,7 +243,8 @@ static uint32_t batch(uint32_t slot, uint32_t off, uint64_t *lsn, uint64_t *sum,
 	for (uint32_t i = 0; i < count; i++) {
 		at = buf + 128 + i * 56;
 		r[i] = (struct record){ .slot = slot, .epoch = epoch, .type = (uint8_t)get(&at, 1) };
-		at += 3;
+		r[i].flags = (uint8_t)get(&at, 1);
+		at += 2;
 		uint32_t place = (uint32_t)get(&at, 4);
 
 		r[i].plen = (uint32_t)get(&at, 4);

@@ -10,7 +10,7 @@
  *   welcome KEY=VALUE...    session= epoch= pair= gen= anc= first=
  *   frame TYPE KEY=VALUE... a frame of any kind; session= epoch= seq= image=N|first off= len= flags= plen= sum= magic=
  *                           fill=N (bytes of payload) text=... hex=... badhead=1
- *   commit KEY=VALUE...     COMMIT of what was sent; off= seq= len= image= epoch= gen= name= plen=
+ *   commit KEY=VALUE...     COMMIT, or with prepare=1 PREPARE, of what was sent; off= seq= len= image= epoch= gen= name= plen=
  *   again N TYPE ...        N such frames; off= grows by step=, image= by istep=
  *   raw FILE                the file's bytes as they are
  *   noise N                 random bytes
@@ -181,7 +181,7 @@ static void cmd_frame(struct peer *p, unsigned type, const char *words, uint64_t
 
 	if (numbered(type))
 		f.seq = p->seq + 1;
-	if (numbered(type) || type == READY) /* the rest says 0 */
+	if (numbered(type) || type == READY || type == SETTLE) /* the rest says 0 */
 		f.session = p->session;
 	if (numbered(type))
 		f.epoch = p->epoch;
@@ -230,6 +230,8 @@ static void cmd_commit(struct peer *p, const char *words)
 	struct frame f = { .magic = 0x53464f4c, .type = COMMIT, .data = payload };
 	const char *name = value(words, "name");
 
+	if (number(words, "prepare", 0))
+		f.type = PREPARE;
 	put(&at, number(words, "gen", p->generation), 8);
 	if (name) {
 		memcpy(at, name, strlen(name));

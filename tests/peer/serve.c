@@ -129,6 +129,8 @@ static void ended(struct peer *p, struct backup *b, struct frame *f)
 		die("COMMIT names another set than came");
 	b->count = b->chain = b->first = 0;
 	p->epoch = f->epoch + 1;
+	if (f->type == PREPARE)
+		done.type = PREPARED;
 	if (!b->mute)
 		frame_send(p, &done, false);
 }
@@ -162,8 +164,13 @@ void serve(struct peer *p, char *words)
 			continue;
 		if (numbered(f.type))
 			take(p, &b, &f);
-		if (f.type == COMMIT)
+		if (f.type == COMMIT || f.type == PREPARE)
 			ended(p, &b, &f);
+		if (f.type == SETTLE) { /* what it took or dropped is in its files already */
+			struct frame done = { .magic = f.magic, .type = f.off ? DONE : ABORTED, .epoch = f.epoch };
+
+			frame_send(p, &done, false);
+		}
 	}
 }
 

@@ -10,12 +10,12 @@
 
 static const char *const names[] = {
 	"?", "HELLO", "WELCOME", "READY", "REFUSE", "PING", "PONG", "CREDIT", "DATA", "ZERO", "SIZE", "CREATE", "UNLINK",
-	"RENAME", "IMAGE", "HASHQ", "HASHR", "COMMIT", "DONE", "REFUSED", "FENCE", "FENCED", "BYE",
+	"RENAME", "IMAGE", "HASHQ", "HASHR", "COMMIT", "DONE", "REFUSED", "FENCE", "FENCED", "BYE", "PREPARE", "PREPARED", "SETTLE", "ABORTED",
 };
 
 const char *type_name(unsigned type)
 {
-	return type <= BYE ? names[type] : "?";
+	return type <= ABORTED ? names[type] : "?";
 }
 
 unsigned type_number(const char *name)
@@ -23,7 +23,7 @@ unsigned type_number(const char *name)
 	char *end;
 	unsigned long v = strtoul(name, &end, 0);
 
-	for (unsigned i = 1; i <= BYE; i++)
+	for (unsigned i = 1; i <= ABORTED; i++)
 		if (!strcmp(names[i], name))
 			return i;
 	if (*end || v > 255)
