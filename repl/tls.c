@@ -146,6 +146,11 @@ static FILE *open_pem(const char *path, bool secret, char *err, size_t err_size)
 		           "%s is a private key that others can use (mode %04o); "
 		           "chmod 600 it, or " MAKE_NEW,
 		           path, (unsigned)st.st_mode & 07777);
+	} else if (secret && st.st_uid != geteuid()) {
+		(void)fail(err, err_size,
+		           "%s is a private key that belongs to uid %u; chown it to uid %u, who runs "
+		           "this, or " MAKE_NEW,
+		           path, (unsigned)st.st_uid, (unsigned)geteuid());
 	} else {
 		f = fdopen(fd, "r");
 		if (f)
