@@ -6,7 +6,7 @@
  *   peer [OPTIONS] listen HOST:PORT         the same with the first connection that comes
  *   peer [OPTIONS] -s FILE hold HOST:PORT   the same with each connection that comes, one at a time, until killed
  *   peer relay PORT HOST:PORT FILE          one connection passed on; what its opener sent is in FILE
- *   peer flood HOST:PORT N KIND             N connections that never come to an end: tcp, hello, slow, all
+ *   peer flood HOST:PORT N KIND RATE        N connections that never come to an end: tcp, hello, slow, all
  *   peer disk STATE JOURNAL-DIR [OUT-DIR]   what a stopped node would recover
  *
  * OPTIONS: -t 1.3|1.2|none (TLS), -c CERT -k KEY, -s FILE (commands). Exit code 0, or 1 with a line on stderr.
@@ -111,8 +111,8 @@ int main(int argc, char **argv)
 	}
 	if (argc == 4 && !strcmp(argv[0], "relay"))
 		return relay(argv[1], argv[2], argv[3]);
-	if (argc == 4 && !strcmp(argv[0], "flood"))
-		return flood(argv[1], atoi(argv[2]), argv[3], &p);
+	if (argc == 5 && !strcmp(argv[0], "flood"))
+		return flood(argv[1], atoi(argv[2]), argv[3], atoi(argv[4]), &p);
 	if ((argc == 3 || argc == 4) && !strcmp(argv[0], "disk"))
 		return disk(argv[1], argv[2], argc == 4 ? argv[3] : NULL);
 	die("see the head of tests/peer.c");

@@ -16,6 +16,8 @@
 
 #include "peer.h"
 
+#define TURN_MS 20
+
 int64_t now_ms(void)
 {
 	struct timespec ts;
@@ -237,9 +239,10 @@ static size_t client_hello(const struct peer *p, uint8_t *buf, size_t size)
 	return n > 0 ? (size_t)n : 0;
 }
 
-/* kind: tcp: nothing is said; hello: a ClientHello and no more; slow: its bytes one by one; all: some of each. A
- * connection that the node closes is opened anew. Says "open" when all have been opened once; ends with stdin. */
-int flood(const char *to, int count, const char *kind, struct peer *p)
+/* kind: tcp: nothing is said; hello: a ClientHello and no more; slow: its bytes one by one; all: some of each. Says
+ * "open" when all have been opened; then each that the node closes is opened anew, at most rate in a second. Ends with
+ * stdin. */
+int flood(const char *to, int count, const char *kind, int rate, struct peer *p)
 {
 	static const char *const kinds[] = { "tcp", "hello", "slow" };
 	struct rlimit limit = { (rlim_t)count + 64, (rlim_t)count + 64 };
@@ -257,10 +260,10 @@ int flood(const char *to, int count, const char *kind, struct peer *p)
 	fds[count] = (struct pollfd){ 0, POLLIN, 0 };
 	while (!fds[count].revents) {
 		bool turn = now_ms() >= next_ms;
-		int budget = 100; /* connections a turn: a fast attacker, not a fork bomb */
+		int budget = told ? rate * TURN_MS / 1000 : 100; /* connections a turn */
 
 		if (turn)
-			next_ms = now_ms() + 20;
+			next_ms = now_ms() + TURN_MS;
 		for (int i = 0; i < count; i++) {
 			const char *k = strcmp(kind, "all") ? kind : kinds[i % 3];
 
@@ -285,7 +288,7 @@ int flood(const char *to, int count, const char *kind, struct peer *p)
 		}
 		if (opened >= (unsigned long)count && !told++)
 			say("open");
-		(void)poll(fds, (nfds_t)count + 1, 20);
+		(void)poll(fds, (nfds_t)count + 1, TURN_MS);
 	}
 	say("opened %lu", opened);
 	return 0;

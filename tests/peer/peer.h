@@ -72,7 +72,7 @@ void net_write(struct peer *p, const void *buf, size_t len); /* an end of the co
 bool net_read(struct peer *p, void *buf, size_t len, int ms);  /* all of it; false: closed, or timed out (closed stays false) */
 bool net_ready(struct peer *p, int ms, bool *input);           /* bytes are here; *input: stdin is readable */
 int relay(const char *port, const char *to, const char *file);
-int flood(const char *to, int count, const char *kind, struct peer *p);
+int flood(const char *to, int count, const char *kind, int rate, struct peer *p);
 
 /* wire.c */
 uint64_t sum64(const void *buf, size_t len);
