@@ -7,7 +7,7 @@
 require_root
 require perl ss
 
-: "${FLUSHES:=60}" "${P99_LIMIT:=}" "${RATE:=250}"
+: "${FLUSHES:=60}" "${P99_LIMIT:=}" "${RATE:=100}"
 random_file "$AS/disk.img" 4000000
 pair_up
 flush "$A"
@@ -20,6 +20,9 @@ accepted() { # sockets of the daemon on its port, the listener not counted
 }
 at_most() { # COUNT
 	[ "$(accepted)" -le "$1" ]
+}
+cpu_ms() { # of the daemon, in all
+	awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print int(($12 + $13) * 1000 / hz) }' "/proc/$pid/stat"
 }
 # Each writes 4 KiB first. Prints p50, p99 and the longest, in microseconds; fails if one fails.
 flushes() { # NAME
@@ -49,8 +52,10 @@ for i in {1..40}; do # while they come
 done
 read -rt 30 line <&"$out"
 assert_eq "$line" open "the attack"
+cpu=$(cpu_ms) turned=$(metric "$B" link_refusals_total)
 read -r a50 a99 amax <<<"$(flushes 'under attack')"
 say "attack: p50 $a50 us, p99 $a99 us, longest $amax us; at most $most sockets, $most_fds descriptors (quiet: $before)"
+say "meanwhile $(($(metric "$B" link_refusals_total) - turned)) were turned down, the daemon ran for $(($(cpu_ms) - cpu)) ms"
 n=$(descriptors)
 most_fds=$((n > most_fds ? n : most_fds))
 assert_less "$most_fds" $((before + 21)) "descriptors" # 16, and a few that are being closed
@@ -70,4 +75,9 @@ wait "$flood" || :
 wait_for 20 at_most 1 || fail "$(accepted) connections stay"
 flush "$A"
 assert_same "$A/disk.img" "$B/disk.img"
-[ -z "$P99_LIMIT" ] || assert_less "$a99" $((q99 * P99_LIMIT)) "p99 of a flush under attack, us (quiet: $q99)"
+if [ -n "$P99_LIMIT" ]; then # quiet again: what else the machine does is in both
+	read -r _ again _ <<<"$(flushes 'quiet again')"
+	say "quiet again: p99 $again us"
+	q99=$((again > q99 ? again : q99))
+	assert_less "$a99" $((q99 * P99_LIMIT)) "p99 of a flush under attack, us (quiet: $q99)"
+fi

@@ -17,6 +17,7 @@
 #include "peer.h"
 
 #define TURN_MS 20
+#define SLOW_TURNS 25 /* between two bytes of a slow one */
 
 int64_t now_ms(void)
 {
@@ -251,7 +252,7 @@ int flood(const char *to, int count, const char *kind, int rate, struct peer *p)
 	uint8_t hello[4096];
 	size_t len = client_hello(p, hello, sizeof(hello));
 	struct addrinfo *ai = look_up(to);
-	unsigned long opened = 0;
+	unsigned long opened = 0, turns = 0;
 	int64_t told = 0, next_ms = 0;
 
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
@@ -262,6 +263,7 @@ int flood(const char *to, int count, const char *kind, int rate, struct peer *p)
 		bool turn = now_ms() >= next_ms;
 		int budget = told ? rate * TURN_MS / 1000 : 100; /* connections a turn */
 
+		turns += turn;
 		if (turn)
 			next_ms = now_ms() + TURN_MS;
 		for (int i = 0; i < count; i++) {
@@ -281,6 +283,8 @@ int flood(const char *to, int count, const char *kind, int rate, struct peer *p)
 				continue;
 			}
 			if (!turn || fds[i].fd < 0 || !strcmp(k, "tcp") || said[i] >= len)
+				continue;
+			if (!strcmp(k, "slow") && said[i] && turns % SLOW_TURNS)
 				continue;
 			ssize_t n = send(fds[i].fd, hello + said[i], strcmp(k, "slow") ? len : 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 
