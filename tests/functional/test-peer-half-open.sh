@@ -40,7 +40,8 @@ read -r q50 q99 qmax <<<"$(flushes quiet)"
 say "quiet: p50 $q50 us, p99 $q99 us, longest $qmax us"
 before=$(descriptors)
 
-coproc FLOOD { exec {TICK}>&-; peer flood "127.0.0.1:$PEER_PORT" 1000 all "$RATE" 2>&1; }
+# Another host's processor, so to say: the attacker has what nobody else wants of this one.
+coproc FLOOD { exec {TICK}>&-; nice -n 19 peer flood "127.0.0.1:$PEER_PORT" 1000 all "$RATE" 2>&1; }
 flood=$FLOOD_PID
 in=${FLOOD[1]} out=${FLOOD[0]}
 most=0 most_fds=0
