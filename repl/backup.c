@@ -439,13 +439,15 @@ static int commit_got(struct node *n, struct plink *l)
 			e->name[i] = '?';
 	if (e->generation != n->st.lineage.generation && e->generation != n->st.adopting.generation)
 		return -EPROTO;
+	struct epoch *next = epoch_new(e->number + 1, l->session);
+
+	if (!next)
+		return -ENOMEM; /* nothing has begun: the epoch goes with the link */
 	e->wall_ms = n->wall_ms;
 	n->com_started_ms = n->now_ms;
 	n->com_ep = e;
 	n->com_rec = f->type == FRAME_PREPARE ? REC_PREPARE : REC_COMMIT;
-	n->cur_ep = epoch_new(e->number + 1, l->session);
-	if (!n->cur_ep)
-		return -ENOMEM;
+	n->cur_ep = next;
 	direct_cut(n);
 	err = put_adopted(n, e);
 

@@ -343,6 +343,7 @@ static void flushes_begin(struct node *n)
 static void cut(struct node *n)
 {
 	n->com = n->cur;
+	n->com.session = n->session;
 	n->cur = (struct pepoch){ .number = n->com.number + 1 };
 	n->com_active = true;
 	/* A sync ends with a commit of its own; only then can an epoch be prepared. */

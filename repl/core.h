@@ -176,6 +176,7 @@ struct pepoch {
 	uint64_t inflight;      /* image writes of it not complete */
 	uint64_t bytes, writes;
 	uint64_t metas;         /* names and sizes among them */
+	uint64_t session;       /* of its cut */
 };
 
 /* What became of an epoch: kept for `wait` and for a repeated `commit` or `abort`. */

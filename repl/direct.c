@@ -48,6 +48,14 @@ void direct_free(struct node *n)
 		op_free(n->direct_ops);
 }
 
+/* Before it claimed anything. */
+static void op_undo(struct direct_op *op)
+{
+	op->node->direct_bytes -= op->cost;
+	op->image->direct_busy--;
+	op_free(op);
+}
+
 static void op_end(struct direct_op *op, int error)
 {
 	struct node *n = op->node;
@@ -166,6 +174,22 @@ int direct_begin(struct node *n, struct plink *l)
 	return 0;
 }
 
+/* The payload as a buffer of its own. The header may have sent it into the journal's open batch: the commit that would
+ * have ended the image's sync failed in between. */
+static uint8_t *payload_take(struct plink *l)
+{
+	uint8_t *buf = l->owned;
+	uint32_t len = l->frame.payload_len;
+
+	l->owned = NULL;
+	if (buf)
+		return buf;
+	buf = aligned_alloc(BLOCK, (len + BLOCK - 1) / BLOCK * BLOCK);
+	if (buf)
+		memcpy(buf, l->payload, len);
+	return buf;
+}
+
 int direct_frame(struct node *n, struct plink *l, struct image *img)
 {
 	static const uint8_t ops[FRAME_TYPE_END] = { [FRAME_DATA] = IO_WRITE, [FRAME_ZERO] = IO_PUNCH,
@@ -196,8 +220,11 @@ int direct_frame(struct node *n, struct plink *l, struct image *img)
 	op->io = (struct io){ .op = ops[f->type], .kind = FILE_IMAGE, .file = img->id, .off = off, .len = len,
 		.keep_size = f->type != FRAME_SIZE, .done = op_done, .owner = op };
 	if (f->type == FRAME_DATA) {
-		op->buf = l->owned;
-		l->owned = NULL;
+		op->buf = payload_take(l);
+		if (!op->buf) {
+			op_undo(op);
+			return -ENOMEM;
+		}
 		op->io.buf = op->buf;
 		if (off + len > img->next_size)
 			img->next_size = off + len;

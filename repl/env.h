@@ -19,6 +19,8 @@
 #define BLOCK 4096u            /* claims, journal batches, bounce buffers */
 #define IO_MAX_LEN (1u << 20)  /* the longest read or write, bytes */
 #define IMAGES_MAX 1024
+#define IMAGE_ID_MIN 16u /* below are inode numbers of our own */
+#define IMAGE_ID_MAX ((1ull << 62) - 1)
 #define LINKS_MAX 18           /* 16 half-open ones, the live one, its successor */
 
 enum file_kind {

@@ -8,6 +8,7 @@
 
 #include "bytes.h"
 #include "journal.h"
+#include "map.h"
 #include "sum.h"
 
 #define BATCH_MAGIC 0x6863746162666c63ull   /* "clfbatch" */
@@ -81,6 +82,22 @@ void batch_header_encode(uint8_t *block, const uint8_t id[16], struct batch_head
 	put_u64(&s, h->sum);
 }
 
+/* A checksum is no proof of good sense: the maps take no range beyond MAP_OFF_MAX. */
+static bool range_sound(const struct record *r)
+{
+	uint64_t len = r->type == REC_DATA ? r->payload_len : r->len;
+
+	switch (r->type) {
+	case REC_DATA:
+	case REC_ZERO:
+		return r->off <= MAP_OFF_MAX && len <= MAP_OFF_MAX - r->off;
+	case REC_SIZE:
+	case REC_IMAGE:
+		return r->len <= MAP_OFF_MAX;
+	}
+	return true;
+}
+
 static bool records_sound(const uint8_t *block, const struct batch_header *h)
 {
 	uint64_t end = BLOCK + (uint64_t)h->payload_len;
@@ -89,7 +106,7 @@ static bool records_sound(const uint8_t *block, const struct batch_header *h)
 		struct record r;
 
 		batch_record_decode(block, i, &r);
-		if (r.type < REC_DATA || r.type > REC_ABORT || r.payload_len > RECORD_DATA_MAX ||
+		if (r.type < REC_DATA || r.type > REC_ABORT || r.payload_len > RECORD_DATA_MAX || !range_sound(&r) ||
 		    (r.payload_len && (r.payload_off < BLOCK || r.payload_off + (uint64_t)r.payload_len > end)))
 			return false;
 	}

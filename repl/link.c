@@ -215,7 +215,7 @@ static int link_frame_live(struct node *n, struct plink *l)
 		twophase_done(n, f->epoch, false);
 		return 0;
 	case FRAME_REFUSED:
-		commit_refused(n, f->epoch, (int)f->off);
+		commit_refused(n, f->epoch, f->off == ENOSPC ? ENOSPC : EIO); /* its number is no errno of ours */
 		return 0;
 	case FRAME_HASHR:
 		if (!verify_hash_reply(n, f->off, f->len == 1))
@@ -266,6 +266,7 @@ static int payload_place(struct node *n, struct plink *l)
 	uint32_t len = l->frame.payload_len;
 
 	l->payload = l->small;
+	l->journaled = false; /* the last frame may have been thrown away after its header */
 	if (len <= sizeof(l->small) && l->frame.type != FRAME_DATA)
 		return 0;
 	if (l->frame.type == FRAME_DATA) {

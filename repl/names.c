@@ -100,7 +100,7 @@ void primary_create(struct node *n, struct guest_io *g)
 	}
 	do
 		id = random64(n) & IMAGE_ID_MAX;
-	while (id < 16 || node_image_by_id(n, id));
+	while (id < IMAGE_ID_MIN || node_image_by_id(n, id));
 	g->image = image_add(n, id);
 	if (!g->image) {
 		guest_finish(n, g, -ENOMEM);

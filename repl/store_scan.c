@@ -203,7 +203,7 @@ static uint64_t id_read(struct store *s, int fd, bool *original)
 	} else {
 		id = ids_find(s, fd);
 	}
-	return id >= 16 && id <= INT64_MAX ? id : 0;
+	return id >= IMAGE_ID_MIN && id <= IMAGE_ID_MAX ? id : 0;
 }
 
 static uint64_t id_new(struct store *s)

@@ -154,7 +154,7 @@ void twophase_prepared(struct node *n)
 /* An abort merges set N into N+1, as the peer does with the records; over a new session they are sent again. */
 static void give_back(struct node *n)
 {
-	bool live = primary_mirrors(n);
+	bool live = primary_mirrors(n) && n->com.session == n->session;
 
 	for (struct image *i = n->images; i; i = i->next)
 		dirty_merge(live ? &i->cur : &i->miss, &i->com);

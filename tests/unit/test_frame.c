@@ -27,7 +27,7 @@ static bool there_and_back(void)
 {
 	for (int i = 0; i < 2000; i++) {
 		struct frame f = { .type = FRAME_DATA, .flags = (uint8_t)rnd(), .session = rnd(), .epoch = rnd(),
-			.seq = rnd(), .image = rnd(), .off = below(MAP_OFF_MAX - FRAME_DATA_MAX), .len = rnd(),
+			.seq = rnd(), .image = IMAGE_ID_MIN + below(1ull << 61), .off = below(MAP_OFF_MAX - FRAME_DATA_MAX), .len = rnd(),
 			.sum = rnd(), .payload_len = (uint32_t)(1 + below(FRAME_DATA_MAX)) };
 		struct frame got;
 
@@ -45,10 +45,10 @@ static bool bytes_are_little_endian(void)
 	static const uint8_t want[] = {
 		'L', 'O', 'F', 'S', FRAME_ZERO, FRAME_F_KEEP, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 		8, 7, 6, 5, 4, 3, 2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0,
-		4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0,
+		20, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0,
 	};
 	struct frame f = { .type = FRAME_ZERO, .flags = FRAME_F_KEEP, .session = 0x0102030405060708, .epoch = 2, .seq = 3,
-		.image = 4, .off = 256, .len = 65536 };
+		.image = 20, .off = 256, .len = 65536 };
 
 	CHECK(!sent(&f) && !memcmp(buf, want, sizeof(want)));
 	return true;
@@ -56,7 +56,7 @@ static bool bytes_are_little_endian(void)
 
 static bool every_flipped_bit_is_seen(void)
 {
-	struct frame f = { .type = FRAME_DATA, .payload_len = 512, .off = 4096, .image = 1 }, got;
+	struct frame f = { .type = FRAME_DATA, .payload_len = 512, .off = 4096, .image = 17 }, got;
 
 	frame_encode(buf, &f);
 	for (unsigned i = 0; i < FRAME_HEADER * 8; i++) {
