@@ -85,17 +85,17 @@ static bool ranges(void)
 	static const uint64_t far[] = { MAP_OFF_MAX, MAP_OFF_MAX + 1, 1ull << 63, UINT64_MAX - 65535, UINT64_MAX };
 
 	for (size_t i = 0; i < sizeof(far) / sizeof(far[0]); i++) {
-		struct frame data = { .type = FRAME_DATA, .payload_len = 4096, .off = far[i] };
-		struct frame zero = { .type = FRAME_ZERO, .off = far[i], .len = 4096 };
-		struct frame len = { .type = FRAME_ZERO, .off = 4096, .len = far[i] };
-		struct frame hash = { .type = FRAME_HASHQ, .off = far[i], .len = 4096, .payload_len = 32 };
-		struct frame size = { .type = FRAME_SIZE, .len = far[i] };
-		struct frame image = { .type = FRAME_IMAGE, .len = far[i], .payload_len = 4 };
+		struct frame data = { .type = FRAME_DATA, .image = 17, .payload_len = 4096, .off = far[i] };
+		struct frame zero = { .type = FRAME_ZERO, .image = 17, .off = far[i], .len = 4096 };
+		struct frame len = { .type = FRAME_ZERO, .image = 17, .off = 4096, .len = far[i] };
+		struct frame hash = { .type = FRAME_HASHQ, .image = 17, .off = far[i], .len = 4096, .payload_len = 32 };
+		struct frame size = { .type = FRAME_SIZE, .image = 17, .len = far[i] };
+		struct frame image = { .type = FRAME_IMAGE, .image = 17, .len = far[i], .payload_len = 4 };
 
 		CHECK(sent(&data) == -EPROTO && sent(&zero) == -EPROTO && sent(&len) == -EPROTO);
 		CHECK(sent(&hash) == -EPROTO && sent(&size) == -EPROTO && sent(&image) == -EPROTO);
 	}
-	struct frame last = { .type = FRAME_DATA, .payload_len = 4096, .off = MAP_OFF_MAX - 4096 };
+	struct frame last = { .type = FRAME_DATA, .image = 17, .payload_len = 4096, .off = MAP_OFF_MAX - 4096 };
 
 	CHECK(!sent(&last));
 	last.off++;
@@ -105,11 +105,11 @@ static bool ranges(void)
 
 static bool lengths(void)
 {
-	struct frame data = { .type = FRAME_DATA };
-	struct frame zero = { .type = FRAME_ZERO };
-	struct frame hash = { .type = FRAME_HASHQ, .len = 4096, .payload_len = 31 };
+	struct frame data = { .type = FRAME_DATA, .image = 17 };
+	struct frame zero = { .type = FRAME_ZERO, .image = 17 };
+	struct frame hash = { .type = FRAME_HASHQ, .image = 17, .len = 4096, .payload_len = 31 };
 	struct frame commit = { .type = FRAME_COMMIT, .payload_len = 7 };
-	struct frame name = { .type = FRAME_CREATE };
+	struct frame name = { .type = FRAME_CREATE, .image = 17 };
 
 	CHECK(sent(&data) == -EPROTO && sent(&zero) == -EPROTO && sent(&hash) == -EPROTO);
 	CHECK(sent(&commit) == -EPROTO && sent(&name) == -EPROTO);
