@@ -167,6 +167,7 @@ struct plink {
 	struct welcome welcome;
 	uint64_t session, save_session; /* the save under way is for this one */
 	bool have_hello, full;
+	uint64_t told_committed, told_prepared; /* epochs in the HELLO that was sent */
 	int index;              /* in node's links */
 };
 

@@ -207,7 +207,10 @@ int handshake_welcome(struct node *n, struct plink *l, const uint8_t *payload)
 	if (n->role != NODE_BACKUP || l->state != PL_HELLO || !l->have_hello || n->live >= 0 ||
 	    welcome_decode(&w, payload, l->frame.payload_len))
 		return -EPROTO;
-	if (n->com_ep || !n->ready) { /* a commit of the last session is still becoming durable */
+	/* A commit of the last session is still becoming durable, or has become it since the HELLO: the primary judged by
+	 * sizes and names that are no more. */
+	if (n->com_ep || !n->ready || l->told_committed != n->committed ||
+	    l->told_prepared != (n->prep_ep ? n->prep_ep->number : 0)) {
 		link_refuse(n, l->index, REFUSE_BUSY);
 		return 0;
 	}

@@ -149,6 +149,8 @@ void node_link_opened(struct node *n, int link, bool dialled, const char *peer, 
 		return;
 	}
 	pair_hello(n, &h);
+	l->told_committed = h.committed;
+	l->told_prepared = h.prepared;
 	int len = buf && h.images ? hello_encode(&h, buf, HELLO_MAX) : -ENOMEM;
 
 	if (len > 0)
