@@ -221,6 +221,8 @@ bool journal_present(struct journal *j);
 void batch_header_encode(uint8_t *block, const uint8_t id[16], struct batch_header *h);
 int batch_header_decode(const uint8_t *block, const uint8_t id[16], struct batch_header *h);
 void batch_record_decode(const uint8_t *block, uint32_t index, struct record *r);
+/* The record whose payload holds byte `at` of the batch; block is one that batch_header_decode() found sound. */
+bool batch_record_at(const uint8_t *block, uint32_t at, struct record *r);
 void batch_record_encode(uint8_t *block, uint32_t index, const struct record *r);
 struct segment_header {
 	uint64_t incarnation, first_lsn, synced_lsn;

@@ -144,6 +144,22 @@ int batch_header_decode(const uint8_t *block, const uint8_t id[16], struct batch
 	return 0;
 }
 
+bool batch_record_at(const uint8_t *block, uint32_t at, struct record *r)
+{
+	struct getter g = getter_init(block + 12, 2);
+
+	for (uint32_t i = 0, count = get_u16(&g); i < count; i++) {
+		struct getter place = getter_init(block + HEADER_BYTES + i * RECORD_BYTES + 4, 8);
+		uint32_t off = get_u32(&place), len = get_u32(&place);
+
+		if (at - off < len) { /* wraps when it lies before */
+			batch_record_decode(block, i, r);
+			return true;
+		}
+	}
+	return false;
+}
+
 void segment_header_encode(uint8_t *block, const uint8_t id[16], const struct segment_header *h)
 {
 	struct putter p = putter_init(block, BLOCK);

@@ -112,33 +112,23 @@ static void payload_read(struct io *io)
 		slot_end(j, s, 0);
 }
 
-/* The record of the descriptor that covers the read: then its whole payload. */
+/* The record of the descriptor, a sound one, that covers the read: then its whole payload. */
 static void descriptor_ready(struct jread_slot *s, const uint8_t *block)
 {
 	struct jread *r = s->read;
 	struct journal *j = r->journal;
-	struct batch_header h;
 
-	if (batch_header_decode(block, j->id, &h)) {
+	if (!batch_record_at(block, (uint32_t)(r->pos - s->batch_pos), &s->record)) {
 		slot_end(j, s, -EBADMSG);
 		return;
 	}
-	for (uint32_t i = 0; i < h.count; i++) {
-		batch_record_decode(block, i, &s->record);
-		uint64_t start = s->batch_pos + s->record.payload_off;
+	uint64_t start = s->batch_pos + s->record.payload_off;
+	uint64_t from = start - start % BLOCK;
+	uint64_t to = (start + s->record.payload_len + BLOCK - 1) / BLOCK * BLOCK;
 
-		if (!s->record.payload_len || r->pos < start || r->pos >= start + s->record.payload_len)
-			continue;
-		uint64_t from = start - start % BLOCK;
-		uint64_t to = (start + s->record.payload_len + BLOCK - 1) / BLOCK * BLOCK;
-
-		s->io = (struct io){ .op = IO_READ, .kind = (uint8_t)j->kind, .file = s->batch_pos / j->segment_size,
-			.off = from % j->segment_size, .len = to - from, .buf = s->buf, .done = payload_read,
-			.owner = s };
-		j->env->ops->submit(j->env, &s->io);
-		return;
-	}
-	slot_end(j, s, -EBADMSG);
+	s->io = (struct io){ .op = IO_READ, .kind = (uint8_t)j->kind, .file = s->batch_pos / j->segment_size,
+		.off = from % j->segment_size, .len = to - from, .buf = s->buf, .done = payload_read, .owner = s };
+	j->env->ops->submit(j->env, &s->io);
 }
 
 static void descriptor_read(struct io *io)
@@ -146,11 +136,13 @@ static void descriptor_read(struct io *io)
 	struct jread_slot *s = io->owner;
 	struct journal *j = s->read->journal;
 	uint32_t line = (uint32_t)(s->batch_pos / BLOCK) % CACHE_BLOCKS;
+	struct batch_header h;
 
-	if (io->result) {
-		slot_end(j, s, io->result);
+	if (io->result || batch_header_decode(s->buf, j->id, &h)) {
+		slot_end(j, s, io->result ? io->result : -EBADMSG);
 		return;
 	}
+	/* Only sound ones are kept: from here they are not checked again. */
 	memcpy(j->cache + (size_t)line * BLOCK, s->buf, BLOCK);
 	j->cache_pos[line] = s->batch_pos;
 	descriptor_ready(s, s->buf);
