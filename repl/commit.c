@@ -159,9 +159,7 @@ void commit_taken(struct node *n)
 	n->peer_generation = n->st.lineage.generation;
 	memcpy(n->acked_name, n->com_name, sizeof(n->acked_name));
 	for (struct image *i = n->images; i; i = i->next) {
-		/* DONE(N) drops set N and no other. */
-		if (n->com_error)
-			dirty_merge(&i->miss, &i->com);
+		/* DONE(N) drops set N and no other; when only this node's disk failed, too: the peer has it. */
 		dirty_free(&i->com);
 		if (MUTANT("one-dirty-set"))
 			dirty_free(&i->cur);
@@ -202,11 +200,10 @@ static void image_synced(struct io *io)
 	struct node *n = img ? img->node : NULL;
 
 	n->ios_busy--;
-	if (io->result && !n->com_error) {
-		n->com_error = io->result;
-		node_error(n, "fdatasync of image %s failed: %s; what it holds on disk is uncertain", img->name,
-		           strerror(-io->result));
-	}
+	if (io->result)
+		image_sync_failed(img, io->result);
+	if (img->sync_failed && !n->com_error) /* perhaps another one's, which this one only followed */
+		n->com_error = img->sync_failed;
 	if (--n->com_syncs == 0) {
 		/* Every write of the epoch is durable here. */
 		n->com_local = true;
@@ -221,6 +218,7 @@ static void dir_synced(struct io *io)
 	n->ios_busy--;
 	if (io->result && !n->com_error)
 		n->com_error = io->result;
+	n->dir_touched |= io->result != 0; /* the next commit does it again */
 	if (--n->com_syncs == 0) {
 		n->com_local = true;
 		finish(n);
@@ -231,12 +229,11 @@ static void local_begin(struct node *n)
 {
 	n->com_syncs = 1;
 	for (struct image *i = n->images; i; i = i->next) {
+		if (i->sync_failed && !n->com_error)
+			n->com_error = i->sync_failed;
 		if (!i->touched_com)
 			continue;
 		i->touched_com = false;
-		if (i->sync_failed && !n->com_error)
-			n->com_error = i->sync_failed;
-		i->sync_failed = 0;
 		if (MUTANT("no-primary-fdatasync"))
 			continue;
 		n->com_syncs++;

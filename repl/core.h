@@ -87,7 +87,7 @@ struct image {
 	struct io sync_io;      /* the commit's fdatasync */
 	uint64_t unsynced;      /* bytes written since the last background fdatasync began */
 	bool background;        /* it is under way */
-	int sync_failed, guest_sync_failed; /* it failed: the next commit, and the guest's next fsync, must say so */
+	int sync_failed;        /* an fdatasync failed: see image_sync_failed() */
 	struct io background_io;
 	/* backup */
 	bool next_visible;      /* the primary's view, with uncommitted frames */
@@ -457,6 +457,7 @@ enum { SENT = 1, BEGUN = 2, COUNTED = 4, QUEUED = 8, WRITTEN = 16 };
 void primary_counted(struct node *n, struct guest_io *g); /* its image write ended: the epoch's count */
 void primary_finish(struct node *n, struct guest_io *g);  /* the answer, once going alone is recorded */
 
+void image_sync_failed(struct image *img, int error);
 void primary_end(struct node *n, struct guest_io *g, int error);
 
 /* names.c */

@@ -341,18 +341,27 @@ static void write_end(struct node *n, struct guest_io *g, int error)
 		primary_finish(n, g);
 }
 
+/*
+ * The kernel says once that an fdatasync failed, takes what was not written for clean, and later ones succeed: they
+ * must not pass for good. From here on the image's fsyncs, every commit and the stop fail. A node that is mounted
+ * again sees what the disk has kept, and a full compare makes the peer equal.
+ */
+void image_sync_failed(struct image *img, int error)
+{
+	if (!img->sync_failed)
+		node_error(img->node, "fdatasync of image %s failed: %s; what it holds on disk is uncertain: fsync and flush "
+		           "fail until this node is mounted again", img->name, strerror(-error));
+	img->sync_failed = error;
+}
+
 static void background_synced(struct io *io)
 {
 	struct image *img = io->owner;
 
 	img->node->ios_busy--;
 	img->background = false;
-	if (io->result) {
-		/* The kernel reports it once: the commit's own fdatasync must not pass for good after it. */
-		img->sync_failed = img->guest_sync_failed = io->result;
-		node_error(img->node, "fdatasync of image %s failed: %s; what it holds on disk is uncertain", img->name,
-		           strerror(-io->result));
-	}
+	if (io->result)
+		image_sync_failed(img, io->result);
 }
 
 /* So that the commit's fdatasync finds little to do, however much the epoch wrote. */
@@ -511,9 +520,8 @@ void primary_local_sync(struct node *n, struct guest_io *g)
 {
 	struct image *img = g->image;
 
-	if (img->guest_sync_failed) {
-		guest_finish(n, g, img->guest_sync_failed);
-		img->guest_sync_failed = 0;
+	if (img->sync_failed) {
+		guest_finish(n, g, img->sync_failed);
 		return;
 	}
 	g->io = (struct io){ .op = IO_SYNC, .kind = FILE_IMAGE, .file = img->id, .done = plain_done, .owner = g };
@@ -529,7 +537,9 @@ static void plain_done(struct io *io)
 	g->hole = io->hole;
 	if (g->op == GUEST_EXTENT)
 		g->len = io->len;
-	guest_finish(n, g, io->result);
+	if (g->op == GUEST_SYNC && io->result)
+		image_sync_failed(g->image, io->result);
+	guest_finish(n, g, g->op == GUEST_SYNC ? g->image->sync_failed : io->result);
 }
 
 static void plain_begin(struct node *n, struct guest_io *g)

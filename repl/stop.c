@@ -61,6 +61,8 @@ static void stop_images(struct node *n)
 {
 	n->stop_syncs = 1;
 	for (struct image *i = n->images; i; i = i->next) {
+		if (i->sync_failed)
+			n->stop_error = i->sync_failed;
 		if (!i->file)
 			continue;
 		n->stop_syncs++;
