@@ -324,6 +324,8 @@ static void write_end(struct node *n, struct guest_io *g, int error)
 {
 	struct image *img = g->image;
 	bool hold_it = false;
+	/* Behind the end nothing is read back: what the peer's copy got there would come to light when this one grows. */
+	bool longer = error && g->stage & SENT && img->visible && g->off + g->len > img->size && primary_mirrors(n);
 
 	if (error && mirrored_ever(n)) {
 		/* Unknown what is on disk now, and the frame cannot be recalled: read back and sent again. */
@@ -339,6 +341,8 @@ static void write_end(struct node *n, struct guest_io *g, int error)
 		hold(n, g);
 	else
 		primary_finish(n, g);
+	if (longer)
+		link_drop(n, n->live, "a write that was to make an image longer failed here: sizes are compared anew");
 }
 
 /*
