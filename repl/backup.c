@@ -325,7 +325,7 @@ static int put_adopted(struct node *n, struct epoch *e)
 	return 0;
 }
 
-static void commit_failed(struct node *n, int err)
+void backup_commit_failed(struct node *n, int err)
 {
 	struct epoch *e = n->com_ep;
 
@@ -349,7 +349,7 @@ bool backup_commit_adopt(struct node *n)
 	int err = put_adopted(n, n->com_ep);
 
 	if (err)
-		commit_failed(n, err);
+		backup_commit_failed(n, err);
 	return !err;
 }
 
@@ -368,7 +368,7 @@ void backup_commit_append(struct node *n)
 	int err = put_commit(n, e);
 
 	if (err) {
-		commit_failed(n, err);
+		backup_commit_failed(n, err);
 		return;
 	}
 	backup_sync(n);
@@ -452,7 +452,7 @@ static int commit_got(struct node *n, struct plink *l)
 	err = put_adopted(n, e);
 
 	if (err)
-		commit_failed(n, err);
+		backup_commit_failed(n, err);
 	else
 		direct_commit(n);
 	return 0;

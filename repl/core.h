@@ -95,6 +95,7 @@ struct image {
 	uint64_t next_size;
 	bool direct;            /* first sync: frames go straight to the file */
 	uint32_t direct_busy;   /* such writes in flight */
+	bool direct_failed;     /* one found no room: the file is not what the stream says */
 	bool committing;        /* part of the commit under way, with: */
 	uint64_t commit_size;
 	char commit_name[256];
@@ -547,6 +548,7 @@ void backup_pump(struct node *n);
 void backup_free(struct node *n);
 bool backup_commit_adopt(struct node *n);
 void backup_commit_append(struct node *n);
+void backup_commit_failed(struct node *n, int err);
 void backup_sync(struct node *n);
 void backup_refuse(struct node *n, uint64_t epoch, int error);
 void backup_drop_current(struct node *n);

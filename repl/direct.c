@@ -61,6 +61,7 @@ static void op_end(struct direct_op *op, int error)
 	struct node *n = op->node;
 	struct image *img = op->image;
 
+	img->direct_failed |= error != 0;
 	if (error == -ENOSPC || error == -EDQUOT) {
 		if (!journal_shrink(&n->overlay, n->now_ms))
 			journal_shrink(&n->journal, n->now_ms);
@@ -97,6 +98,7 @@ static void begin_run(struct range *r)
 {
 	struct direct_op *op = r->owner;
 
+	op->image->direct_failed = false; /* what was under way has ended */
 	op->io = (struct io){ .op = IO_CREATE, .kind = FILE_IMAGE, .file = op->image->id, .done = begin_step, .owner = op };
 	submit(op->node, &op->io);
 }
@@ -313,13 +315,19 @@ void direct_commit(struct node *n)
 	if (!n->com_ep || n->com_files || n->com_ep->end.lsn || n->failed)
 		return;
 	uint32_t count = 0;
+	bool whole = true;
 
 	for (struct image *i = n->images; i; i = i->next) {
 		if (!i->committing)
 			continue;
 		if (i->direct_busy)
 			return; /* op_end() comes back here */
+		whole &= !i->direct_failed;
 		count++;
+	}
+	if (!whole) { /* COMMIT was here before the write failed */
+		backup_commit_failed(n, -EAGAIN);
+		return;
 	}
 	if (!count || MUTANT("commit-before-data")) {
 		backup_commit_append(n);
