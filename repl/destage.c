@@ -319,11 +319,11 @@ static void data_step(struct node *n)
 		if (op->busy && op->retry && n->now_ms >= d->retry_ms)
 			op_write(op);
 		/* None begins between a COMMIT's arrival and its DONE: the disk is the commit's. */
-		if (op->busy || n->com_ep)
-			continue;
+		if (op->busy || n->com_ep || !more)
+			continue; /* to the last: any of them may wait for its retry */
 		more = next_piece(d, &e, &len);
 		if (!more)
-			break;
+			continue;
 		d->pos = e.off + len;
 		op_begin(op, d->img->image, &e, len);
 	}
