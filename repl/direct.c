@@ -298,11 +298,13 @@ static void file_synced(struct io *io)
 	struct node *n = io->owner;
 
 	n->ios_busy--;
-	if (io->result) {
+	if (io->result)
 		node_fail(n, "an image's file could not be made durable: %s", strerror(-io->result));
+	if (--n->com_files)
 		return;
-	}
-	if (--n->com_files == 0)
+	if (n->failed) /* somebody may wait for the commit's end: a stop, a failover by force */
+		backup_commit_failed(n, -EIO);
+	else
 		backup_commit_append(n);
 }
 
@@ -312,7 +314,7 @@ static void file_synced(struct io *io)
  */
 void direct_commit(struct node *n)
 {
-	if (!n->com_ep || n->com_files || n->com_ep->end.lsn || n->failed)
+	if (!n->com_ep || n->com_files || n->com_ep->end.lsn)
 		return;
 	uint32_t count = 0;
 	bool whole = true;
@@ -325,8 +327,8 @@ void direct_commit(struct node *n)
 		whole &= !i->direct_failed;
 		count++;
 	}
-	if (!whole) { /* COMMIT was here before the write failed */
-		backup_commit_failed(n, -EAGAIN);
+	if (!whole || n->failed) { /* COMMIT was here before the write failed */
+		backup_commit_failed(n, n->failed ? -EIO : -EAGAIN);
 		return;
 	}
 	if (!count || MUTANT("commit-before-data")) {
