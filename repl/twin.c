@@ -120,6 +120,8 @@ void twin_written(struct journal *j)
 {
 	struct node *n = j->owner;
 
+	if (j == &n->journal && j->failed) /* whether or not anything waits for it: no commit is possible any more */
+		node_fail(n, "the journal cannot be written: %s", strerror(-j->failed));
 	if (j != log_of(n))
 		return;
 	while (n->twin_first && (j->failed || n->twin_first->lsn <= j->written_lsn)) {
