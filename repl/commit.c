@@ -453,6 +453,7 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 		twophase_verdict(n, error == ENOSPC ? -ENOSPC : -EIO);
 		fsyncs_alone(n, &n->fsyncing, false);
 		n->cur.inflight += n->com.inflight;
+		n->dir_touched = true;
 		for (struct image *i = n->images; i; i = i->next) {
 			dirty_merge(&i->miss, &i->com);
 			i->touched = true;
@@ -497,6 +498,7 @@ void commit_link_down(struct node *n)
 	}
 	/* The peer may or may not have committed it: its set is kept apart until the peer says so. */
 	n->doubt_valid = true;
+	n->dir_touched = true;
 	for (struct image *i = n->images; i; i = i->next) {
 		if (MUTANT("doubt-set-lost"))
 			dirty_free(&i->com);
