@@ -339,7 +339,7 @@ void twin_guest(struct node *n, struct guest_io *g)
 
 void twin_pump(struct node *n)
 {
-	bool hold = n->failover || n->hold_local;
+	bool hold = (n->failover || n->hold_local) && !n->failed;
 
 	if (!n->have_journal)
 		return;
@@ -349,9 +349,10 @@ void twin_pump(struct node *n)
 
 		if (n->role == NODE_PRIMARY && !n->local_path) {
 			/* drained meanwhile: straight to the image */
-		} else if (names || (!n->failed && !over_limit(n, g) && !fits(n, g) &&
-		                     (n->local_path || journal_may_grow(&n->overlay) ||
-		                      n->overlay.batch_used || n->overlay_release))) {
+		} else if (!n->failed &&
+		           (names || (!over_limit(n, g) && !fits(n, g) &&
+		                      (n->local_path || journal_may_grow(&n->overlay) || n->overlay.batch_used ||
+		                       n->overlay_release)))) {
 			break;
 		}
 		n->twin_wait = g->next;
