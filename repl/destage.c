@@ -33,6 +33,7 @@ struct destage {
 	uint8_t step;
 	bool busy;            /* io is under way */
 	bool retry, resized;
+	bool again;           /* from the files on, should `failover force` let the node go on: see pass_failed() */
 	uint32_t op_count, syncs;
 	struct epimg *img;    /* the pass's image at hand */
 	uint64_t pos;
@@ -89,6 +90,15 @@ static bool trouble(struct node *n, int error, const char *what)
 	}
 	node_fail(n, "destaging: %s: %s", what, strerror(-error));
 	return false;
+}
+
+/*
+ * Mode failed. `failover force` may leave it, and the pass goes on: with all of it, since a failed fdatasync may have
+ * lost what was written before and a later one would not say so.
+ */
+static void pass_failed(struct node *n)
+{
+	n->destage->again = true;
 }
 
 /* ---- the tail ---- */
@@ -235,14 +245,18 @@ static void op_written(struct io *io)
 	struct node *n = op->node;
 
 	n->ios_busy--;
+	if (io->result && trouble(n, io->result, op->image->name)) {
+		op->retry = true;
+		return;
+	}
+	op->busy = false;
+	n->destage->op_count--;
 	if (io->result) {
-		op->retry = trouble(n, io->result, op->image->name);
+		pass_failed(n);
 		return;
 	}
 	n->destage_full = false;
 	n->counters.destage_written_bytes_total += op->len;
-	op->busy = false;
-	n->destage->op_count--;
 }
 
 static void op_write(struct destage_op *op)
@@ -261,6 +275,9 @@ static void op_read(struct jread *r, int error)
 	if (error) {
 		node_fail(op->node, "image %s: a record of a committed epoch cannot be read from the journal: %s",
 		          op->image->name, strerror(-error));
+		op->busy = false;
+		op->node->destage->op_count--;
+		pass_failed(op->node);
 		return;
 	}
 	op_write(op);
@@ -338,8 +355,10 @@ static void synced(struct io *io)
 	struct node *n = io->owner;
 
 	n->ios_busy--;
-	if (io->result)
+	if (io->result) {
 		node_fail(n, "destaging: fdatasync of an image: %s", strerror(-io->result));
+		pass_failed(n);
+	}
 	/* With the last of them every byte of the pass is durable in its image. */
 	if (--n->destage->syncs == 0 && !n->failed)
 		step_to(n, D_UNLINK);
@@ -529,6 +548,18 @@ void destage_pump(struct node *n)
 	d->retry = false;
 	if (d->busy)
 		return;
+	if (d->again) {
+		for (uint32_t i = 0; i < DESTAGE_OPS; i++) /* those that waited for room begin anew, too */
+			if (d->ops[i].busy && d->ops[i].retry) {
+				d->ops[i].busy = false;
+				d->op_count--;
+			}
+		if (d->op_count || d->syncs)
+			return;
+		d->again = false;
+		if (n->pass)
+			step_to(n, D_FILES);
+	}
 	switch (d->step) {
 	case D_IDLE:
 		idle_step(n);
