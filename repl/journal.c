@@ -22,7 +22,9 @@ enum { BATCH_FREE, BATCH_OPEN, BATCH_CLOSED, BATCH_WRITING, BATCH_WRITTEN };
 #define SHRUNK_MS 10000u /* no new segments after some were given back for want of space */
 
 static void push_ready(struct journal *j);
+#ifndef SLOTS_ROOM /* the simulator, which opens thousands of small ones, sets its own */
 #define SLOTS_ROOM 4096u /* what an open journal can grow to at least: 64 GiB in the usual segments */
+#endif
 
 static void sync_pump(struct journal *j);
 

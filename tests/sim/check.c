@@ -34,11 +34,11 @@ static bool conclude(struct guess *g, const bool *which, uint32_t count, int cho
 	return true;
 }
 
-/* Whether image's sector index may show v in this epoch. */
-static bool sector_fits(const struct cut *c, const struct cut_image *ci, uint64_t index, version_t v,
+/* Whether image's unit index may show v in this epoch. */
+static bool unit_fits(const struct cut *c, const struct cut_image *ci, uint64_t index, version_t v,
                         struct guess *g)
 {
-	version_t base = index < ci->sectors ? ci->acked[index] : VERSION(0, 1);
+	version_t base = index < ci->units ? ci->acked[index] : VERSION(0, 1);
 	bool which[GUEST_SLOTS] = { false };
 	int chosen = -1, fits = 0;
 
@@ -49,6 +49,10 @@ static bool sector_fits(const struct cut *c, const struct cut_image *ci, uint64_
 
 		if (!covers(p, ci->id, index) || p->op < base >> 1) /* answered late, overwritten since */
 			continue;
+		if (p->loose) { /* it failed: each unit may be in, and tells nothing of the others */
+			fits += (v & 1 ? p->zero : !p->zero && p->op == v >> 1) ? 2 : 0;
+			continue;
+		}
 		which[i] = true;
 		if (v & 1 ? p->zero : !p->zero && p->op == v >> 1) {
 			fits++;
@@ -107,10 +111,17 @@ static bool twin_fits(struct sim *s, uint64_t op, uint64_t epoch)
 	return t->op != op || (epoch >= t->low && epoch <= t->high); /* too long ago: not known */
 }
 
+/* Of the twin that writes now; what a failover took has become the image. */
+static bool twins(const struct sim *s, uint64_t op)
+{
+	return op & TWIN_BIT && (op & ~TWIN_BIT) > s->model.twin_base;
+}
+
 static bool view_fits(struct sim *s, const struct view *v, const struct cut *c, struct guess *g,
                       uint64_t *where)
 {
 	const struct cut_image *ci = cut_find(c, v->image);
+	uint32_t first, end;
 	version_t shown;
 
 	*where = NEVER;
@@ -122,18 +133,21 @@ static bool view_fits(struct sim *s, const struct view *v, const struct cut *c, 
 		if (!attr_fits(c, ci, &seen, false, g))
 			return false;
 	}
-	for (uint64_t at = 0; at < v->got; at += SECTOR) {
-		uint64_t index = (v->off + at) / SECTOR, must = 0;
+	if (!unit_at(v->image, v->off, &first) || !unit_at(v->image, v->off + v->got, &end))
+		return false; /* ends where no image ever ended */
+	for (uint64_t index = first; index < end; index++) {
+		uint64_t must = 0;
 
 		*where = index;
 		if (v->twin_floor && c->epoch == v->epoch_low)
-			must = v->twin_floor[at / SECTOR];
-		if (!stamp_read(v->data + at, v->image, index, &shown))
+			must = v->twin_floor[index - first];
+		if (!stamp_read(v->data + (unit_off(v->image, index) - v->off), v->image, index, &shown))
 			return false;
-		if (shown >> 1 & TWIN_BIT) {
+		if (twins(s, shown >> 1)) {
 			if (shown >> 1 < must || !twin_fits(s, shown >> 1, c->epoch))
 				return false;
-		} else if (must || !sector_fits(c, ci, index, shown, g)) {
+		} else if (must || (!(index >= ci->behind_from && index < ci->behind_to) &&
+		                    !unit_fits(c, ci, index, shown, g))) {
 			return false;
 		}
 	}
@@ -155,7 +169,7 @@ static void guess_keep(struct cut *c, const struct guess *g)
 		c->pending[i].in = g->in[i];
 }
 
-/* One line about a sector that does not fit. */
+/* One line about a unit that does not fit. */
 static void tell(struct sim *s, const struct cut *c, uint64_t image, uint64_t index, const uint8_t *data)
 {
 	const struct cut_image *ci = c ? cut_find(c, image) : NULL;
@@ -163,16 +177,16 @@ static void tell(struct sim *s, const struct cut *c, uint64_t image, uint64_t in
 	bool sound = data && stamp_read(data, image, index, &v);
 
 	s->verbose |= 1;
-	say(s, "image %llu sector %llu shows %s%llu; the cut of epoch %llu has %s%llu (size %llu)",
+	say(s, "image %llu unit %llu shows %s%llu; the cut of epoch %llu has %s%llu (size %llu)",
 	    (unsigned long long)image, (unsigned long long)index,
 	    !sound ? "garbage, op " : v & 1 ? "zeroes " : v >> 1 & TWIN_BIT ? "twin's op " : "op ",
 	    (unsigned long long)((v >> 1) & ~TWIN_BIT), c ? (unsigned long long)c->epoch : 0,
-	    ci && index < ci->sectors && ci->acked[index] & 1 ? "zeroes by " : "op ",
-	    ci && index < ci->sectors ? (unsigned long long)(ci->acked[index] >> 1) : 0,
+	    ci && index < ci->units && ci->acked[index] & 1 ? "zeroes by " : "op ",
+	    ci && index < ci->units ? (unsigned long long)(ci->acked[index] >> 1) : 0,
 	    ci ? (unsigned long long)ci->attr.size : 0);
 	for (uint32_t i = 0; c && i < c->pending_count; i++)
 		if (covers(&c->pending[i], image, index) || c->pending[i].has_attr)
-			say(s, "  in flight there: op %llu, sectors %u+%u%s, size %llu, in %d",
+			say(s, "  in flight there: op %llu, units %u+%u%s, size %llu, in %d",
 			    (unsigned long long)c->pending[i].op, c->pending[i].first, c->pending[i].count,
 			    c->pending[i].zero ? " zeroes" : "", (unsigned long long)c->pending[i].attr.size,
 			    c->pending[i].in);
@@ -206,7 +220,7 @@ void model_check_view(struct sim *s, const struct view *v)
 		guess_keep(fit, &kept);
 	if (fits)
 		return;
-	tell(s, last, v->image, bad == NEVER ? 0 : bad, bad == NEVER ? NULL : v->data + (bad * SECTOR - v->off));
+	tell(s, last, v->image, bad == NEVER ? 0 : bad, bad == NEVER ? NULL : v->data + (unit_off(v->image, bad) - v->off));
 	violation(s, "a read on the backup, image %llu %llu+%llu (got %llu, size %lld), fits no epoch of %llu ... %llu",
 	          (unsigned long long)v->image, (unsigned long long)v->off, (unsigned long long)v->len,
 	          (unsigned long long)v->got, (long long)v->size, (unsigned long long)v->epoch_low,
@@ -216,15 +230,20 @@ void model_check_view(struct sim *s, const struct view *v)
 void model_check_read(struct sim *s, struct model_image *m, uint32_t first, const uint8_t *data,
                       uint64_t got, const version_t *floor)
 {
-	for (uint64_t at = 0; at < got; at += SECTOR) {
-		uint32_t index = first + (uint32_t)(at / SECTOR);
-		version_t v, low = floor[at / SECTOR];
-		bool sound = stamp_read(data + at, m->id, index, &v);
+	uint64_t off = unit_off(m->id, first);
+	uint32_t end;
+
+	if (!unit_at(m->id, off + got, &end))
+		violation(s, "the primary's guest reads %llu bytes at %llu: no size it ever had",
+		          (unsigned long long)got, (unsigned long long)off);
+	for (uint32_t index = first; index < end; index++) {
+		version_t v, low = floor[index - first];
+		bool sound = stamp_read(data + (unit_off(m->id, index) - off), m->id, index, &v);
 		bool fits = v & 1 ? (low & 1) || m->zeroed[index] > low :
 		                    v >= low && v >> 1 <= m->issued[index] >> 1;
 
 		if (!sound || !fits)
-			violation(s, "the primary's guest reads %s op %llu at image %llu sector %u; acknowledged "
+			violation(s, "the primary's guest reads %s op %llu at image %llu unit %u; acknowledged "
 			          "was op %llu%s, newest %llu", sound ? "" : "garbage,",
 			          (unsigned long long)(v >> 1), (unsigned long long)m->id, index,
 			          (unsigned long long)(low >> 1), low & 1 ? " (zeroes)" : "",
@@ -287,7 +306,7 @@ void model_check_epoch(struct sim *s, const struct probe_image *img, uint32_t co
 		v.twin_floor = twin && m ? m->twin_acked : NULL;
 		if (!view_fits(s, &v, c, &g, &where)) {
 			if (where != NEVER)
-				tell(s, c, ci->id, where, p->data + where * SECTOR);
+				tell(s, c, ci->id, where, p->data + unit_off(ci->id, where));
 			violation(s, "image %s is not epoch %llu, whole and nothing else", p->name,
 			          (unsigned long long)epoch);
 		}
@@ -331,14 +350,17 @@ void model_check_floor(struct sim *s, const struct probe_image *img, uint32_t co
 			continue;
 		p = probe_find(img, count, m->id);
 		floor_attr(s, m, p);
-		for (uint32_t k = 0; p && k < p->size / SECTOR; k++) {
+		if (p && unit_count(m->id, p->size) == UINT32_MAX)
+			violation(s, "after the primary's crash image %s has %llu bytes: no size it ever had", p->name,
+			          (unsigned long long)p->size);
+		for (uint32_t k = 0; p && k < unit_count(m->id, p->size); k++) {
 			version_t v, low = strict ? m->acked[k] : m->floor[k];
-			bool sound = stamp_read(p->data + (size_t)k * SECTOR, m->id, k, &v);
+			bool sound = stamp_read(p->data + unit_off(m->id, k), m->id, k, &v);
 			bool fits = v & 1 ? (low & 1) || m->zeroed[k] > low :
 			                    v >= low && v >> 1 <= m->issued[k] >> 1;
 
 			if (!sound || !fits)
-				violation(s, "after the primary's crash image %s sector %u shows %s op %llu; op %llu%s "
+				violation(s, "after the primary's crash image %s unit %u shows %s op %llu; op %llu%s "
 				          "was promised durable, newest is %llu", p->name, k, sound ? "" : "garbage,",
 				          (unsigned long long)(v >> 1), (unsigned long long)(low >> 1),
 				          low & 1 ? " (zeroes)" : "", (unsigned long long)(m->issued[k] >> 1));

@@ -70,8 +70,7 @@ void disk_clear(struct sim *s, struct disk *d)
 		file_destroy(s, d, d->files);
 	while ((q = d->inflight)) {
 		d->inflight = q->next;
-		if (q->change.data)
-			pool_put(s, q->change.data, q->change.len);
+		change_drop(s, &q->change);
 		pool_put(s, q, sizeof(*q));
 	}
 	free(d->state);
@@ -85,11 +84,14 @@ static bool is_change(unsigned op)
 	return op == IO_WRITE || op == IO_ALLOC || op == IO_PUNCH || op == IO_ZERO || op == IO_TRUNC;
 }
 
-static void change_done(struct sim *s, struct disk *d, struct file *f, const struct change *from)
+/* Takes the content. */
+static void change_done(struct sim *s, struct disk *d, struct file *f, struct change *from)
 {
 	struct change *c = pool_get(s, sizeof(*c));
 
 	*c = *from;
+	from->data = NULL;
+	from->pages = NULL;
 	c->next = NULL;
 	c->seq = ++d->seq;
 	file_apply(s, f, c);
@@ -99,6 +101,22 @@ static void change_done(struct sim *s, struct disk *d, struct file *f, const str
 	else
 		f->head = c;
 	f->tail = c;
+}
+
+/* Its first len bytes. */
+static void change_done_part(struct sim *s, struct disk *d, struct file *f, const struct change *from, uint64_t len)
+{
+	/* It lies within the file as seen; on the platter, which may lack the growth before it, it must not lie behind the end. */
+	struct change c = { .op = from->op, .off = from->off, .len = len, .extends = from->op == IO_WRITE };
+
+	if (c.op == IO_WRITE) {
+		uint8_t *buf = pool_get(s, len);
+
+		for (uint64_t at = 0; at < len; at++)
+			buf[at] = from->data ? from->data[at] : change_byte(from, at);
+		c.data = buf;
+	}
+	change_done(s, d, f, &c);
 }
 
 static int do_extent(const struct file *f, struct io *io)
@@ -217,9 +235,10 @@ static int carry_out(struct sim *s, struct disk *d, struct dio *q)
 	}
 	if (!f || (q->kind != FILE_IMAGE && !f->now))
 		return -ENOENT;
+	if (q->kind == FILE_JOURNAL && q->op == IO_WRITE)
+		happened(s, H_JOURNALLED);
 	if (is_change(q->op)) {
 		change_done(s, d, f, &q->change);
-		q->change.data = NULL;
 		return 0;
 	}
 	switch (q->op) {
@@ -239,13 +258,35 @@ static int carry_out(struct sim *s, struct disk *d, struct dio *q)
 	return -EINVAL;
 }
 
+/* Some of what failed is done all the same; never a file's growth. */
+static void fail(struct sim *s, struct dio *q, unsigned part)
+{
+	struct disk *d = &q->host->disk;
+	struct file *f = disk_file(d, q->kind, q->file);
+
+	if (q->op == IO_STATE && part & 1) {
+		(void)do_state(d, q->io);
+	} else if (q->op == IO_SYNC && f) {
+		file_sync_failed(s, f, q->sync_seq);
+		q->host->sick = true;
+	} else if (f && f->now && is_change(q->op) && q->op != IO_TRUNC && q->op != IO_ALLOC) {
+		struct change *c = &q->change;
+		uint64_t end = c->off + c->len * part / 16;
+
+		end = end < f->size ? end - end % SECTOR : f->size;
+		if (end > c->off)
+			change_done_part(s, d, f, c, end - c->off);
+	}
+	if (q->kind == FILE_IMAGE && q->host->index == s->primary)
+		guest_io_failed(s, q->io);
+}
+
 static void dio_free(struct sim *s, struct dio *q)
 {
 	*q->prev = q->next;
 	if (q->next)
 		q->next->prev = q->prev;
-	if (q->change.data)
-		pool_put(s, q->change.data, q->change.len);
+	change_drop(s, &q->change);
 	pool_put(s, q, sizeof(*q));
 }
 
@@ -261,8 +302,11 @@ static void dio_done(struct sim *s, struct event *e)
 	struct dio *q = e->ptr;
 	struct io *io = q->io;
 
-	if (s->faults && world_faulty(s) && q->host->index != s->primary && q->op <= IO_SYNC && one_in(s, 2000))
-		io->result = one_in(s, 2) ? -EIO : -ENOSPC;
+	unsigned part = 0;
+
+	io->result = fault_of(s, q->host, io, &part);
+	if (io->result)
+		fail(s, q, part);
 	else
 		io->result = carry_out(s, &q->host->disk, q);
 	if (s->verbose > 1)
@@ -298,8 +342,7 @@ static void make_change(struct sim *s, struct host *h, struct dio *q)
 	case IO_WRITE:
 		q->change.op = IO_WRITE;
 		q->change.extends = true;
-		q->change.data = pool_get(s, io->len);
-		memcpy(q->change.data, io->buf, io->len);
+		change_fill(s, &q->change, io->buf);
 		break;
 	case IO_TRUNC:
 		q->change.op = IO_TRUNC;
@@ -388,7 +431,6 @@ static void crash_inflight(struct sim *s, struct disk *d, bool power)
 
 		if (is_change(q->op) && f && (power || one_in(s, 2))) {
 			change_done(s, d, f, &q->change); /* a power failure then tears it */
-			q->change.data = NULL;
 		} else if (q->op == IO_SYNC && f && one_in(s, 2)) {
 			file_sync(s, f, q->sync_seq);
 		} else if (q->op == IO_CREATE && q->kind != FILE_IMAGE && (!f || !f->now) && one_in(s, 2)) {
@@ -411,6 +453,8 @@ static void crash_directory(struct sim *s, struct disk *d)
 	for (f = d->files; f; f = next) {
 		next = f->next;
 		if (f->kind == FILE_IMAGE && !keep) {
+			if (f->now != f->durable || strcmp(f->name, f->durable_name))
+				happened(s, H_NAMES_LOST);
 			f->now = f->durable;
 			memcpy(f->name, f->durable_name, sizeof(f->name));
 		} else if (f->kind != FILE_IMAGE && !f->now && f->durable && one_in(s, 4)) {
@@ -441,6 +485,8 @@ void disk_kill(struct sim *s, struct disk *d)
 	crash_inflight(s, d, false);
 	for (f = d->files; f; f = next) {
 		next = f->next;
+		if (f->sick) /* what was lost is read from the disk again */
+			file_crash(s, f);
 		if (!f->now && (f->kind != FILE_IMAGE || f->removed || !f->durable))
 			file_destroy(s, d, f);
 	}

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "sim.h"
 
@@ -61,11 +62,19 @@ static void *must(void *p)
 	return p;
 }
 
+static void heap_put(struct sim *s, struct event *e)
+{
+	uint32_t i;
+
+	for (i = s->heap_count++; i && before(e, s->heap[(i - 1) / 2]); i = (i - 1) / 2)
+		s->heap[i] = s->heap[(i - 1) / 2];
+	s->heap[i] = e;
+}
+
 struct event *event_add(struct sim *s, uint64_t delay_us, int host,
                         void (*fn)(struct sim *s, struct event *e))
 {
 	struct event *e = s->event_pool;
-	uint32_t i;
 
 	if (e)
 		s->event_pool = e->free_next;
@@ -78,10 +87,15 @@ struct event *event_add(struct sim *s, uint64_t delay_us, int host,
 		s->heap_cap = s->heap_cap ? s->heap_cap * 2 : 256;
 		s->heap = must(realloc(s->heap, s->heap_cap * sizeof(*s->heap)));
 	}
-	for (i = s->heap_count++; i && before(e, s->heap[(i - 1) / 2]); i = (i - 1) / 2)
-		s->heap[i] = s->heap[(i - 1) / 2];
-	s->heap[i] = e;
+	heap_put(s, e);
 	return e;
+}
+
+void event_again(struct sim *s, struct event *e, uint64_t at)
+{
+	e->at = at;
+	e->order = s->order++;
+	heap_put(s, e);
 }
 
 struct event *event_pop(struct sim *s)
@@ -118,6 +132,8 @@ void event_clear(struct sim *s)
 		event_free(s, s->heap[--s->heap_count]);
 }
 
+#define POOL_CHUNK ((size_t)16 << 20)
+
 static unsigned pool_class(size_t size)
 {
 	unsigned c = 0;
@@ -131,13 +147,33 @@ static unsigned pool_class(size_t size)
 	return c;
 }
 
+/* From large pages: the pools are touched all over. */
+void *pool_more(struct sim *s, size_t size)
+{
+	void *p;
+
+	if (s->chunk_left < size) {
+		struct pool_free *chunk = must(aligned_alloc(POOL_CHUNK, POOL_CHUNK));
+
+		(void)madvise(chunk, POOL_CHUNK, MADV_HUGEPAGE); /* only for speed */
+		chunk->next = s->chunks;
+		s->chunks = chunk;
+		s->chunk = (uint8_t *)chunk + 64;
+		s->chunk_left = POOL_CHUNK - 64;
+	}
+	p = s->chunk;
+	s->chunk += size;
+	s->chunk_left -= size;
+	return p;
+}
+
 void *pool_get(struct sim *s, size_t size)
 {
 	unsigned c = pool_class(size);
 	struct pool_free *p = s->pools[c];
 
 	if (!p)
-		return must(aligned_alloc(64, (size_t)64 << c));
+		return pool_more(s, (size_t)64 << c);
 	s->pools[c] = p->next;
 	return p;
 }
@@ -155,14 +191,13 @@ void pool_put(struct sim *s, void *p, size_t size)
 
 void pool_drain(struct sim *s)
 {
-	struct pool_free *p;
+	struct pool_free *chunk;
 	struct event *e;
 
-	for (unsigned c = 0; c < POOL_CLASSES; c++)
-		while ((p = s->pools[c])) {
-			s->pools[c] = p->next;
-			free(p);
-		}
+	while ((chunk = s->chunks)) {
+		s->chunks = chunk->next;
+		free(chunk);
+	}
 	while ((e = s->event_pool)) {
 		s->event_pool = e->free_next;
 		free(e);

@@ -11,7 +11,7 @@
 
 #include "guest.h"
 
-#define TWIN_SECTORS 32u /* the twin writes only here: every grown image has it */
+#define TWIN_UNITS 32u /* the twin writes only here: every grown image has it */
 
 static void guest_done(struct guest_io *g);
 
@@ -43,15 +43,18 @@ static void slot_free(struct sim *s, struct slot *t)
 	if (t->g.buf)
 		pool_put(s, t->g.buf, t->buf_size);
 	if (t->floor)
-		pool_put(s, t->floor, MODEL_SECTORS * sizeof(version_t));
+		pool_put(s, t->floor, MODEL_UNITS * sizeof(version_t));
 	t->g.buf = NULL;
 	t->floor = NULL;
 	t->busy = false;
 }
 
+/* Its place in bytes, and a buffer for it. */
 static void slot_buf(struct sim *s, struct slot *t)
 {
-	t->buf_size = (size_t)t->count * SECTOR;
+	t->g.off = unit_off(t->image_id, t->first);
+	t->g.len = unit_off(t->image_id, t->first + t->count) - t->g.off;
+	t->buf_size = t->g.len;
 	t->g.buf = pool_get(s, t->buf_size);
 }
 
@@ -63,12 +66,18 @@ static void slot_submit(struct sim *s, struct slot *t)
 	host_poll(s, t->host);
 }
 
+/* Errors are expected: a disk failed in this life, or it is a primary that was told to serve no more. */
+static bool h_excused(const struct host *h)
+{
+	return h->faulted || (h->sim->phase == PHASE_FAILOVER && h->index == h->sim->primary);
+}
+
 static bool slot_open(struct sim *s, struct slot *t, struct image *img)
 {
 	int error = image_open(t->host->node, img);
 
 	if (error) {
-		if (error != -EAGAIN && !s->faults)
+		if (error != -EAGAIN && !h_excused(t->host))
 			violation(s, "host %d: image %s does not open: %s", t->host->index, image_name(img),
 			          strerror(-error));
 		return false;
@@ -93,44 +102,48 @@ static struct model_image *pick_image(struct sim *s, bool alone)
 	return NULL;
 }
 
-static void pick_range(struct sim *s, struct slot *t, uint32_t sectors)
+static void pick_range(struct sim *s, struct slot *t, uint32_t units)
 {
-	uint32_t hot = one_in(s, 2) ? 24 : sectors, longest;
-	uint64_t dice = rnd_below(s, 16);
+	uint32_t hot = one_in(s, 2) ? 24 : units, longest;
+	uint64_t dice = rnd_below(s, 64);
 
-	hot = hot < sectors ? hot : sectors;
+	hot = hot < units ? hot : units;
 	t->first = (uint32_t)rnd_below(s, hot);
-	if (one_in(s, 3))
-		t->first &= ~7u;
-	longest = dice < 9 ? 8 : dice < 15 ? 32 : 128;
-	longest = longest < sectors - t->first ? longest : sectors - t->first;
+	if (one_in(s, 4)) /* whole blocks */
+		t->first &= ~15u;
+	longest = dice < 44 ? 4 : dice < 62 ? 16 : 128;
+	longest = longest < units - t->first ? longest : units - t->first;
 	t->count = 1 + (uint32_t)rnd_below(s, longest);
-	t->g.off = (uint64_t)t->first * SECTOR;
-	t->g.len = (uint64_t)t->count * SECTOR;
+	if (!(t->first & 15) && t->count > 4)
+		t->count = (t->count + 15) & ~15u;
+	t->count = t->count < units - t->first ? t->count : units - t->first;
+	t->g.off = unit_off(t->image_id, t->first);
+	t->g.len = unit_off(t->image_id, t->first + t->count) - t->g.off;
 }
 
 static void start_read(struct sim *s, struct slot *t, struct model_image *m)
 {
-	pick_range(s, t, (uint32_t)(model_attr(m)->size / SECTOR));
+	pick_range(s, t, unit_count(m->id, model_attr(m)->size));
 	t->g.op = GUEST_READ;
 	slot_buf(s, t);
-	t->floor = pool_get(s, MODEL_SECTORS * sizeof(version_t));
+	t->floor = pool_get(s, MODEL_UNITS * sizeof(version_t));
 	memcpy(t->floor, m->acked + t->first, t->count * sizeof(version_t));
 	s->fig.reads++;
 }
 
 static void start_change(struct sim *s, struct slot *t, struct model_image *m)
 {
-	uint32_t sectors = (uint32_t)(model_attr(m)->size / SECTOR);
+	uint32_t units = unit_count(m->id, model_attr(m)->size);
 
-	pick_range(s, t, sectors);
+	pick_range(s, t, units);
 	t->zero = t->kind == K_ZERO;
 	if (t->kind == K_WRITE && one_in(s, 40) && !m->writers && t->count < 32 &&
-	    sectors + 33 < MODEL_SECTORS) { /* grows the image */
+	    units + 33 < MODEL_UNITS) { /* grows the image */
 		struct attr *a;
 
-		t->first = sectors - (uint32_t)rnd_below(s, 2);
-		t->g.off = (uint64_t)t->first * SECTOR;
+		t->first = units - (uint32_t)rnd_below(s, 2);
+		t->g.off = unit_off(m->id, t->first);
+		t->g.len = unit_off(m->id, t->first + t->count) - t->g.off;
 		a = model_attr_push(s, m, t->op);
 		a->size = t->g.off + t->g.len > a->size ? t->g.off + t->g.len : a->size;
 		t->has_attr = true;
@@ -140,26 +153,29 @@ static void start_change(struct sim *s, struct slot *t, struct model_image *m)
 	m->writers++;
 	model_issue(s, m, t->first, t->count, t->op, t->zero);
 	s->fig.writes++;
+	if (t->g.off % SECTOR || t->g.len % SECTOR)
+		happened(s, H_ODD);
 	if (t->zero) {
+		happened(s, H_DISCARD);
 		t->g.op = one_in(s, 2) ? GUEST_PUNCH : GUEST_ZERO;
 		t->g.keep_size = one_in(s, 2);
 		return;
 	}
 	t->g.op = GUEST_WRITE;
 	slot_buf(s, t);
-	for (uint32_t i = 0; i < t->count; i++)
-		stamp_fill((uint8_t *)t->g.buf + (size_t)i * SECTOR, t->op, t->image_id, t->first + i);
+	stamp_fill(t->g.buf, t->op, t->image_id, t->first, t->count);
 }
 
 static void start_trunc(struct sim *s, struct slot *t, struct model_image *m)
 {
-	uint64_t sectors = TWIN_SECTORS + rnd_below(s, MODEL_SECTORS - TWIN_SECTORS + 1);
+	uint32_t units = TWIN_UNITS + (uint32_t)rnd_below(s, MODEL_UNITS - TWIN_UNITS + 1);
 	struct attr *a = model_attr_push(s, m, t->op);
-	uint64_t low = a->size / SECTOR < sectors ? a->size / SECTOR : sectors;
+	uint32_t low = unit_count(m->id, a->size);
 
+	happened(s, H_TRUNCATE);
 	t->g.op = GUEST_TRUNC;
-	t->g.len = sectors * SECTOR;
-	t->first = (uint32_t)low;
+	t->g.len = unit_off(m->id, units);
+	t->first = low < units ? low : units;
 	t->count = UINT32_MAX;
 	t->zero = t->has_attr = true;
 	a->size = t->g.len;
@@ -174,10 +190,12 @@ static void start_name(struct sim *s, struct slot *t, struct model_image *m)
 	struct attr *a = model_attr_push(s, m, t->op);
 
 	if (t->kind == K_RENAME) {
+		happened(s, H_RENAME);
 		t->g.op = GUEST_RENAME;
 		snprintf(a->name, NAME_LEN, "r%llu", (unsigned long long)++s->guests->names);
 		strcpy(t->g.name, a->name);
 	} else {
+		happened(s, H_UNLINK);
 		t->g.op = GUEST_UNLINK;
 		a->exists = false;
 	}
@@ -244,7 +262,7 @@ static void primary_op(struct sim *s, struct host *h)
 	m = pick_image(s, kind >= K_TRUNC);
 	if (!m)
 		return;
-	if (model_attr(m)->size < (uint64_t)TWIN_SECTORS * SECTOR)
+	if (model_attr(m)->size < unit_off(m->id, TWIN_UNITS))
 		kind = K_TRUNC;
 	if (kind >= K_TRUNC && m->writers)
 		return;
@@ -264,8 +282,8 @@ static void primary_op(struct sim *s, struct host *h)
 		break;
 	case K_SYNC:
 		t->g.op = GUEST_SYNC;
-		t->floor = pool_get(s, MODEL_SECTORS * sizeof(version_t));
-		memcpy(t->floor, m->acked, MODEL_SECTORS * sizeof(version_t));
+		t->floor = pool_get(s, MODEL_UNITS * sizeof(version_t));
+		memcpy(t->floor, m->acked, MODEL_UNITS * sizeof(version_t));
 		break;
 	case K_TRUNC:
 		start_trunc(s, t, m);
@@ -279,11 +297,46 @@ static void primary_op(struct sim *s, struct host *h)
 	slot_submit(s, t);
 }
 
+/* A primary whose peer is being promoted by force. */
+static bool h_excused_fenced(const struct host *h)
+{
+	return h->sim->phase == PHASE_FAILOVER;
+}
+
+/* It was not done, or in part: what the guest has there now is what the disk shows. */
+static void fail_slot(struct sim *s, struct slot *t, struct model_image *m)
+{
+	if (t->count)
+		model_fail(s, m, t->first, t->count, t->op);
+	for (uint32_t i = 0; t->has_attr && i < m->attr_count; i++)
+		if (m->attrs[i].op == t->op) {
+			memmove(&m->attrs[i], &m->attrs[i + 1], (m->attr_count - i - 1) * sizeof(m->attrs[0]));
+			m->attr_count--;
+		}
+}
+
 static void primary_failed(struct sim *s, struct slot *t)
 {
+	struct host *h = t->host;
+	struct model_image *m = t->kind == K_CREATE ? NULL : model_image(s, t->image_id);
+	bool own_disk = h->fault_us >= t->issued_us && h->fault_us && (t->g.error == -EIO || t->g.error == -ENOSPC);
+
+	own_disk |= h->faulted && host_failed(h);
+	if (own_disk || (t->kind == K_SYNC && h->sick) || h_excused_fenced(h)) {
+		happened(s, H_GUEST_ERROR);
+		if (m && t->op)
+			fail_slot(s, t, m);
+		return;
+	}
 	violation(s, "the primary's guest gets %s for a request of kind %u at %llu+%llu",
 		          strerror(-t->g.error), t->kind, (unsigned long long)t->g.off,
 	          (unsigned long long)t->g.len);
+}
+
+/* How long its peer may keep it waiting; its own full disk is tried again each second. */
+static uint64_t guest_limit_ms(struct sim *s, const struct host *h)
+{
+	return s->link_timeout_ms + 1000 + h->disk.speed_us + (h->faulted ? 5000 : 0);
 }
 
 static void primary_done(struct sim *s, struct slot *t)
@@ -291,12 +344,15 @@ static void primary_done(struct sim *s, struct slot *t)
 	struct model_image *m = t->kind == K_CREATE ? NULL : model_image(s, t->image_id);
 	uint64_t ms = (s->now - t->issued_us) / 1000;
 
-	if (ms > s->link_timeout_ms + 1000 + s->hosts[0].disk.speed_us)
+	if (!t->g.error && s->phase == PHASE_FAILOVER && s->fenced_us && t->issued_us > s->fenced_us)
+		violation(s, "a primary that was told to serve no more served a request of kind %u", t->kind);
+	if (ms > guest_limit_ms(s, t->host) + host_frozen(t->host, t->issued_us) / 1000)
 		violation(s, "the primary's guest waited %llu ms (link-timeout %llu ms)",
 		          (unsigned long long)ms, (unsigned long long)s->link_timeout_ms);
 	if (t->g.error) {
 		primary_failed(s, t);
 	} else if (t->kind == K_CREATE) {
+		happened(s, H_CREATE);
 		m = model_add(s, image_id(t->g.image), t->attr.name, t->op);
 		s->model.clock++;
 	} else if (m && t->kind == K_READ) {
@@ -318,12 +374,26 @@ static void primary_done(struct sim *s, struct slot *t)
 	}
 }
 
+void guest_io_failed(struct sim *s, const struct io *io)
+{
+	for (unsigned i = 0; i < GUEST_SLOTS; i++) {
+		struct slot *t = &s->guests->slots[s->primary][i];
+
+		if (t->busy && &t->g.io == io) {
+			t->loose = true;
+			return;
+		}
+	}
+	if (io->op == IO_READ) /* not a guest's: the sync's */
+		model_behind(s, io->file, io->off, io->len);
+}
+
 /* For a cut: what the primary's guest has in flight, in order. */
 void guest_pending(struct sim *s, struct cut *c)
 {
 	for (unsigned i = 0; i < GUEST_SLOTS; i++) {
 		struct slot *t = &s->guests->slots[s->primary][i];
-		struct pending_op p = { .op = t->op, .image = t->image_id, .first = t->first,
+		struct pending_op p = { .op = t->op, .loose = t->loose, .image = t->image_id, .first = t->first,
 		                        .count = t->count, .zero = t->zero, .in = -1,
 		                        .has_attr = t->has_attr, .attr = t->attr };
 		uint32_t at = c->pending_count;
@@ -343,18 +413,14 @@ static void twin_write(struct sim *s, struct slot *t)
 {
 	struct model_image *m = model_image(s, t->image_id);
 
-	t->first = (uint32_t)rnd_below(s, TWIN_SECTORS - 8);
+	t->first = (uint32_t)rnd_below(s, TWIN_UNITS - 8);
 	t->count = 1 + (uint32_t)rnd_below(s, 8);
 	t->op = ++s->model.twin_op | TWIN_BIT;
 	t->g.op = GUEST_WRITE;
-	t->g.off = (uint64_t)t->first * SECTOR;
-	t->g.len = (uint64_t)t->count * SECTOR;
 	slot_buf(s, t);
-	for (uint32_t i = 0; i < t->count; i++) {
-		stamp_fill((uint8_t *)t->g.buf + (size_t)i * SECTOR, t->op, t->image_id, t->first + i);
-		if (m)
-			m->twin_issued[t->first + i] = t->op;
-	}
+	stamp_fill(t->g.buf, t->op, t->image_id, t->first, t->count);
+	for (uint32_t i = 0; m && i < t->count; i++)
+		m->twin_issued[t->first + i] = t->op;
 	s->model.twin[s->model.twin_op % TWIN_OPS] = (struct twin_op){ .op = t->op, .low = t->epoch_low, .high = NEVER };
 	s->fig.twin_writes++;
 }
@@ -363,20 +429,18 @@ static void twin_read(struct sim *s, struct slot *t, uint64_t size)
 {
 	struct model_image *m = model_image(s, t->image_id);
 
-	if (one_in(s, 4)) {
+	if (one_in(s, 16)) {
 		t->first = 0;
-		t->count = MODEL_SECTORS;
-		t->g.len = SLOT_BYTES;
+		t->count = MODEL_UNITS;
 	} else {
-		pick_range(s, t, (uint32_t)(size / SECTOR));
+		pick_range(s, t, unit_count(t->image_id, size));
 	}
 	t->g.op = GUEST_READ;
 	slot_buf(s, t);
-	t->floor = pool_get(s, MODEL_SECTORS * sizeof(version_t));
-	memset(t->floor, 0, MODEL_SECTORS * sizeof(version_t));
+	t->floor = pool_get(s, MODEL_UNITS * sizeof(version_t));
+	memset(t->floor, 0, MODEL_UNITS * sizeof(version_t));
 	if (m)
 		memcpy(t->floor, m->twin_acked + t->first, t->count * sizeof(version_t));
-	t->g.off = (uint64_t)t->first * SECTOR;
 	s->fig.twin_reads++;
 }
 
@@ -390,7 +454,7 @@ static void twin_op(struct sim *s, struct host *h)
 		return;
 	while (one_in(s, 2) && (next = node_image_next(h->node, img)))
 		img = next;
-	if (image_size(img) < (uint64_t)TWIN_SECTORS * SECTOR)
+	if (image_size(img) < unit_off(image_id(img), TWIN_UNITS))
 		return;
 	t = slot_take(s, h, kind);
 	if (!t)
@@ -412,7 +476,9 @@ static void twin_done(struct sim *s, struct slot *t)
 	bool gone = node_image_by_id(t->host->node, t->image_id) != t->image;
 
 	if (t->g.error) {
-		if (!gone && !s->faults && t->g.error != -ENOSPC)
+		if (t->g.error == -ENOSPC && !t->host->faulted)
+			happened(s, H_OVERLAY_FULL);
+		if (!gone && !t->host->faulted && t->g.error != -ENOSPC)
 			violation(s, "the twin gets %s at image %llu %llu+%llu", strerror(-t->g.error),
 			          (unsigned long long)t->image_id, (unsigned long long)t->g.off,
 			          (unsigned long long)t->g.len);
@@ -427,11 +493,11 @@ static void twin_done(struct sim *s, struct slot *t)
 				m->twin_acked[t->first + i] = t->op;
 		return;
 	}
-	struct view v = { .image = t->image_id, .off = t->g.off, .len = (uint64_t)t->count * SECTOR,
+	struct view v = { .image = t->image_id, .off = t->g.off, .len = t->buf_size,
 	                  .got = t->g.len, .size = t->first || gone ? NEVER : t->g.len,
 	                  .data = t->g.buf, .epoch_low = t->epoch_low, .epoch_high = t->host->committed,
 	                  .twin_floor = t->floor };
-	if (t->count != MODEL_SECTORS)
+	if (t->count != MODEL_UNITS)
 		v.size = NEVER;
 	if (!gone)
 		model_check_view(s, &v);
@@ -447,6 +513,10 @@ static void guest_done(struct guest_io *g)
 	if (t->host->state == HOST_DOWN || !t->busy)
 		return; /* its host is being torn down: void */
 	host_poll(s, t->host);
+	if (s->verbose > 1)
+		say(s, "host %d guest: kind %u op %llu image %llu units %u+%u: %d", t->host->index, t->kind,
+		    (unsigned long long)(t->op & ~(TWIN_BIT | PROMOTED_OP)), (unsigned long long)t->image_id, t->first, t->count,
+		    t->g.error);
 	if (t->twin)
 		twin_done(s, t);
 	else
@@ -456,6 +526,20 @@ static void guest_done(struct guest_io *g)
 	slot_free(s, t);
 }
 
+/* What is never answered never comes to primary_done(). */
+static void guest_overdue(struct sim *s, struct host *h)
+{
+	uint64_t limit = guest_limit_ms(s, h) * 1000;
+
+	for (unsigned i = 0; i < GUEST_SLOTS; i++) {
+		const struct slot *t = &s->guests->slots[h->index][i];
+
+		if (t->busy && !t->twin && s->now - t->issued_us > limit + host_frozen(h, t->issued_us))
+			violation(s, "the primary's guest waits for a request of kind %u since %llu ms", t->kind,
+			          (unsigned long long)((s->now - t->issued_us) / 1000));
+	}
+}
+
 static void guest_tick(struct sim *s, struct event *e)
 {
 	struct host *h = &s->hosts[e->host];
@@ -463,6 +547,7 @@ static void guest_tick(struct sim *s, struct event *e)
 	s->guests->ticking[h->index] = false;
 	if (!s->guests->running[h->index] || h->state != HOST_UP)
 		return;
+	guest_overdue(s, h);
 	for (uint64_t n = 1 + rnd_below(s, 3); n; n--) {
 		if (h->index == s->primary)
 			primary_op(s, h);
@@ -470,7 +555,9 @@ static void guest_tick(struct sim *s, struct event *e)
 			twin_op(s, h);
 	}
 	s->guests->ticking[h->index] = true;
-	event_add(s, rnd_delay(s, h->disk.speed_us * (h->index == s->primary ? 2 : 4) * bias_guest(s)), h->index, guest_tick);
+	/* A node that waits for its peer has little to do that was not done before: less load, so more time passes. */
+	event_add(s, rnd_delay(s, h->disk.speed_us * (h->index == s->primary ? 2 : 4) * (wire_up(s) ? 1 : 24) * bias_guest(s)),
+	          h->index, guest_tick);
 }
 
 void guest_run(struct sim *s, struct host *h, bool on)

@@ -5,20 +5,20 @@
 
 #include "sim.h"
 
-#define SLOT_BYTES ((size_t)MODEL_SECTORS * SECTOR)
+#define SLOT_BYTES ((size_t)MODEL_UNITS / 2 * SECTOR)
 
 enum kind { K_READ, K_WRITE, K_ZERO, K_SYNC, K_TRUNC, K_CREATE, K_UNLINK, K_RENAME, K_PROBE };
 
 struct slot {
 	struct guest_io g; /* first */
 	struct host *host;
-	bool busy, twin, zero, has_attr;
+	bool busy, twin, zero, has_attr, loose;
 	uint8_t kind;
 	uint64_t op, issued_us, epoch_low;
 	uint64_t image_id;
-	uint32_t first, count; /* sectors */
+	uint32_t first, count; /* units */
 	struct attr attr;
-	version_t *floor;      /* MODEL_SECTORS of them */
+	version_t *floor;      /* MODEL_UNITS of them */
 	struct image *image;   /* held open */
 	size_t buf_size;
 };

@@ -33,13 +33,9 @@ static void backup_equal(struct sim *s, struct host *h, struct probe_image *img,
 
 static void primary_equal(struct sim *s, struct host *h, struct probe_image *img, uint32_t count)
 {
+	(void)h;
 	model_check_floor(s, img, count, true);
-	if (h->index == 0) {
-		guest_probe(s, &s->hosts[1], backup_equal);
-		return;
-	}
-	s->fig.heals++;
-	s->phase = PHASE_DONE;
+	guest_probe(s, &s->hosts[!s->primary], backup_equal);
 }
 
 static void healed_flush(struct sim *s, int error)
@@ -51,12 +47,15 @@ static void healed_flush(struct sim *s, int error)
 	guest_probe(s, &s->hosts[s->primary], primary_equal);
 }
 
-static void heal_starts(struct sim *s)
+/* An operator's part: mount what is down, and anew what is in mode failed or has a disk that failed to sync. */
+static void heal_hosts(struct sim *s)
 {
 	for (int i = 0; i < HOSTS; i++) {
 		struct host *h = &s->hosts[i];
 
-		if (h->state == HOST_DOWN && !h->restarting && (s->primary == 0 || i == 1)) {
+		if (h->stuck || (h->state == HOST_UP && (host_failed(h) || h->sick)))
+			world_crash(s, h, false);
+		if (h->state == HOST_DOWN && !h->restarting) {
 			h->restarting = true;
 			world_restart_later(s, h, 10 * MS);
 		}
@@ -65,15 +64,10 @@ static void heal_starts(struct sim *s)
 
 static bool quiet(struct sim *s)
 {
-	for (int i = 0; i < HOSTS; i++) {
-		struct host *h = &s->hosts[i];
-
-		if (i == 0 && s->primary == 1)
-			continue;
-		if (h->state != HOST_UP || guest_probing(s, h))
+	for (int i = 0; i < HOSTS; i++)
+		if (s->hosts[i].state != HOST_UP || guest_probing(s, &s->hosts[i]))
 			return false;
-	}
-	return s->primary == 1 || host_protected(&s->hosts[0]);
+	return s->phase == PHASE_RUN && host_protected(&s->hosts[s->primary]);
 }
 
 static void heal_watch(struct sim *s, struct event *e)
@@ -85,7 +79,7 @@ static void heal_watch(struct sim *s, struct event *e)
 	if (s->now - s->phase_since > HEAL_MS * MS)
 		violation(s, "nothing is broken any more, but there is no protection within %llu s",
 		          (unsigned long long)(HEAL_MS / 1000));
-	heal_starts(s);
+	heal_hosts(s);
 	if (s->now - s->phase_since > HEAL_MS * MS / 2) /* a guest that outruns the sync is no fault */
 		guest_run(s, h, false);
 	if (!quiet(s)) {
@@ -101,26 +95,19 @@ static void heal_watch(struct sim *s, struct event *e)
 		return;
 	}
 	host_begin(s, h);
-	if (s->primary == 0)
-		world_flush(s, h, healed_flush);
-	else
-		guest_probe(s, h, primary_equal);
+	world_flush(s, h, healed_flush);
 	host_end(s, h);
 }
 
 void world_heal(struct sim *s)
 {
 	s->partitioned = false;
-	wire_stall(s, 0);
-	if (s->phase == PHASE_FAILOVER || s->phase == PHASE_PROMOTED) {
-		/* one node: it is enough that it is there and whole */
-		s->phase = s->phase == PHASE_FAILOVER ? PHASE_DONE : PHASE_HEAL;
-	} else {
-		s->phase = PHASE_HEAL;
-	}
+	wire_stall(s, 0, -1);
+	s->healing = true;
 	say(s, "everything heals");
-	if (s->faults && s->primary == 0 && s->hosts[1].node) /* its disk is mended: mounted anew */
-		host_crash(s, &s->hosts[1], true);
+	/* What could not be read for a sync is left out until the next session. */
+	if (s->fault_rate[s->primary])
+		wire_cut_all(s);
 	s->phase_since = s->now;
 	watch_later(s, 1);
 }

@@ -68,11 +68,25 @@ static void env_dial(struct env *env)
 	wire_dial(host_of(env)->sim, host_of(env));
 }
 
+/* Not everything that happened shows from outside. */
+static void note_log(struct sim *s, const char *text)
+{
+	if (!strncmp(text, "mode failed", 11))
+		happened(s, H_FAILED_MODE);
+	else if (!strncmp(text, "protected", 9))
+		happened(s, H_PROTECTED);
+	else if (strstr(text, "replaced by a newer link"))
+		happened(s, H_REPLACED);
+	else if (strstr(text, "its journal is full"))
+		happened(s, H_REFUSED_FULL);
+}
+
 static void env_log(struct env *env, int level, const char *text)
 {
 	struct host *h = host_of(env);
 
 	(void)level;
+	note_log(h->sim, text);
 	say(h->sim, "host %d: %s", h->index, text);
 }
 
@@ -93,7 +107,7 @@ void host_begin(struct sim *s, struct host *h)
 {
 	uint64_t ms = s->now / 1000 + (uint64_t)h->index * 12345;
 
-	node_time(h->node, ms, 1700000000000ull + ms);
+	node_time(h->node, ms, (uint64_t)((int64_t)(1700000000000ull + ms) + h->wall_ms));
 }
 
 static void host_deadline(struct sim *s, struct host *h)
@@ -103,6 +117,8 @@ static void host_deadline(struct sim *s, struct host *h)
 	h->deadline = ms == UINT64_MAX ? NEVER : ms <= base ? s->now : (ms - base) * 1000;
 	if (h->deadline <= s->now) /* a clock of milliseconds cannot be asked sooner */
 		h->deadline = (s->now / 1000 + 1) * 1000;
+	if (h->deadline < h->frozen_until)
+		h->deadline = h->frozen_until;
 }
 
 void host_end(struct sim *s, struct host *h)
@@ -142,6 +158,18 @@ bool host_protected(struct host *h)
 	is = st.is_protected;
 	status_free(&st);
 	return is;
+}
+
+uint64_t host_frozen(const struct host *h, uint64_t since_us)
+{
+	if (h->frozen_until <= since_us)
+		return 0;
+	return h->frozen_until - (h->frozen_since > since_us ? h->frozen_since : since_us);
+}
+
+bool host_failed(struct host *h)
+{
+	return peek_failed(h->node);
 }
 
 bool host_is_primary(struct host *h)
@@ -190,9 +218,10 @@ static void on_ready(void *ctx, int error, const char *why)
 {
 	struct host *h = ctx;
 
-	if (error && !h->sim->faults)
+	if (error && !h->faulted)
 		violation(h->sim, "host %d does not start: %s", h->index, why);
 	if (error) { /* injected: the next try may do better */
+		h->stuck = true;
 		world_moment(h->sim, h, 0, UINT32_MAX);
 		return;
 	}
@@ -208,7 +237,7 @@ void host_start(struct sim *s, struct host *h)
 	static _Thread_local struct boot_segment segments[2][BOOT_SEGMENTS];
 	struct node_config config = {
 		.role = h->role, .can_dial = h->index == 0, .can_accept = h->index == 1,
-		.commit_ms = s->commit_ms, .journal_size = s->journal_size, .overlay_size = s->journal_size,
+		.commit_ms = s->commit_ms, .journal_size = s->journal_size, .overlay_size = s->overlay_size,
 		.link_timeout_ms = (uint32_t)s->link_timeout_ms,
 		.flush_timeout_ms = (uint32_t)s->flush_timeout_ms, .send_buffer = s->send_limit,
 		.segment_size = (uint32_t)s->segment_size, .source = "/sim", .version = "sim",
@@ -222,7 +251,8 @@ void host_start(struct sim *s, struct host *h)
 	h->sim = s;
 	h->life++;
 	h->state = HOST_STARTING;
-	h->restarting = h->probed = false;
+	h->restarting = h->probed = h->faulted = h->sick = h->stop_failed = h->ordering = h->stuck = false;
+	h->frozen_until = 0;
 	h->start_clock = ++s->model.clock;
 	h->current = 0;
 	h->last_start = s->now;
@@ -258,6 +288,10 @@ void host_crash(struct sim *s, struct host *h, bool power)
 {
 	say(s, "host %d %s", h->index, power ? "loses power" : "is killed");
 	s->fig.crashes++;
+	happened(s, h->index == s->primary ? power ? H_POWER_PRIMARY : H_KILL_PRIMARY :
+	            power ? H_POWER_BACKUP : H_KILL_BACKUP);
+	h->power_lost |= power;
+	h->lossy |= h->sick;
 	s->fig.power_crashes += power;
 	host_gone(s, h, !power && !one_in(s, 4));
 	if (power)
@@ -270,7 +304,8 @@ static void on_stopped(void *ctx, int error, const char *why)
 {
 	struct host *h = ctx;
 
-	if (error && !h->sim->faults)
+	h->stop_failed = error != 0;
+	if (error && !h->faulted)
 		violation(h->sim, "host %d does not stop: %s", h->index, why);
 	say(h->sim, "host %d has stopped", h->index);
 	world_stopped(h->sim, h);

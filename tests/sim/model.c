@@ -1,50 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the primary's guest wrote, was told, and was promised; and a snapshot
- * of it at each cut. Sectors carry the number of the operation that wrote
- * them, so that a sector shows which one it was. The checks are in check.c.
+ * of it at each cut, unit by unit (stamp.c). The checks are in check.c.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "sim.h"
-
-/* ---- stamps ---- */
-
-#define STAMP_WORDS (SECTOR / 8)
-
-static uint64_t stamp_place(uint64_t image, uint64_t index)
-{
-	return image * 0x9e3779b97f4a7c15ull + index;
-}
-
-void stamp_fill(uint8_t *sector, uint64_t op, uint64_t image, uint64_t index)
-{
-	uint64_t w[STAMP_WORDS], base = (op * 0xff51afd7ed558ccdull) ^ stamp_place(image, index);
-
-	w[0] = op;
-	for (uint64_t i = 1; i < STAMP_WORDS; i++)
-		w[i] = base + i;
-	memcpy(sector, w, sizeof(w));
-}
-
-bool stamp_read(const uint8_t *sector, uint64_t image, uint64_t index, version_t *v)
-{
-	uint64_t w[STAMP_WORDS], base, bad = 0;
-
-	memcpy(w, sector, sizeof(w));
-	if (!w[0]) {
-		for (unsigned i = 1; i < STAMP_WORDS; i++)
-			bad |= w[i];
-		*v = VERSION(0, 1);
-		return !bad;
-	}
-	base = (w[0] * 0xff51afd7ed558ccdull) ^ stamp_place(image, index);
-	for (uint64_t i = 1; i < STAMP_WORDS; i++)
-		bad |= w[i] ^ (base + i);
-	*v = VERSION(w[0], 0);
-	return !bad;
-}
 
 /* ---- images ---- */
 
@@ -53,7 +15,7 @@ static void cut_free(struct sim *s, struct cut *c)
 	if (!c)
 		return;
 	for (uint32_t i = 0; i < c->image_count; i++)
-		pool_put(s, c->images[i].acked, (c->images[i].sectors + 1) * sizeof(version_t));
+		pool_put(s, c->images[i].acked, (c->images[i].units + 1) * sizeof(version_t));
 	pool_put(s, c, sizeof(*c));
 }
 
@@ -100,7 +62,7 @@ struct model_image *model_add(struct sim *s, uint64_t id, const char *name, uint
 	memset(m, 0, sizeof(*m));
 	m->used = true;
 	m->id = id;
-	for (unsigned i = 0; i < MODEL_SECTORS; i++)
+	for (unsigned i = 0; i < MODEL_UNITS; i++)
 		m->acked[i] = m->issued[i] = m->zeroed[i] = m->floor[i] = VERSION(0, 1);
 	m->attrs[0] = (struct attr){ .op = 0, .acked = true }; /* did not exist */
 	m->attrs[1] = (struct attr){ .op = op, .exists = true, .acked = true };
@@ -142,7 +104,7 @@ static struct attr *attr_acked(struct model_image *m)
 
 static uint32_t clamp(uint32_t first, uint32_t count)
 {
-	return count > MODEL_SECTORS - first ? MODEL_SECTORS : first + count;
+	return count > MODEL_UNITS - first ? MODEL_UNITS : first + count;
 }
 
 void model_issue(struct sim *s, struct model_image *m, uint32_t first, uint32_t count, uint64_t op,
@@ -163,6 +125,52 @@ void model_ack(struct sim *s, struct model_image *m, uint32_t first, uint32_t co
 	for (uint32_t i = first, end = clamp(first, count); i < end; i++)
 		if (m->acked[i] < VERSION(op, zero))
 			m->acked[i] = VERSION(op, zero);
+}
+
+void model_fail(struct sim *s, struct model_image *m, uint32_t first, uint32_t count, uint64_t op)
+{
+	const struct file *f = disk_file(&s->hosts[s->primary].disk, FILE_IMAGE, m->id);
+	uint8_t unit[SECTOR];
+
+	(void)op;
+	s->model.clock++;
+	for (uint32_t i = first, end = clamp(first, count); f && i < end; i++) {
+		version_t v;
+
+		file_read(f, unit_off(m->id, i), unit, unit_off(m->id, i + 1) - unit_off(m->id, i));
+		if (!stamp_read(unit, m->id, i, &v))
+			violation(s, "image %llu unit %u holds garbage after a failed request", (unsigned long long)m->id, i);
+		if (v & 1 && !(m->acked[i] & 1))
+			v = m->zeroed[i];
+		if (m->acked[i] < v)
+			m->acked[i] = v;
+	}
+}
+
+void model_behind(struct sim *s, uint64_t image, uint64_t off, uint64_t len)
+{
+	struct model_image *m = model_image(s, image);
+	uint32_t from, to;
+
+	if (!m)
+		return;
+	happened(s, H_BEHIND);
+	(void)unit_at(image, off / PAGE * PAGE, &from);
+	(void)unit_at(image, (off + len + PAGE - 1) / PAGE * PAGE, &to);
+	m->behind_from = m->behind_to && m->behind_from < from ? m->behind_from : from;
+	m->behind_to = m->behind_to > to ? m->behind_to : to;
+	for (unsigned i = 0; i < CUTS_MAX; i++) /* one just made may be without it already */
+		for (uint32_t k = 0; s->model.cuts[i] && k < s->model.cuts[i]->image_count; k++)
+			if (s->model.cuts[i]->images[k].id == image && s->model.cuts[i]->epoch > s->model.visible_epoch) {
+				s->model.cuts[i]->images[k].behind_from = m->behind_from;
+				s->model.cuts[i]->images[k].behind_to = m->behind_to;
+			}
+}
+
+void model_session(struct sim *s)
+{
+	for (unsigned i = 0; i < MODEL_IMAGES; i++)
+		s->model.images[i].behind_from = s->model.images[i].behind_to = 0;
 }
 
 /* ---- cuts ---- */
@@ -205,9 +213,11 @@ void model_cut(struct sim *s, uint64_t epoch)
 			continue;
 		ci->id = m->id;
 		ci->attr = *attr_acked(m);
-		ci->sectors = (uint32_t)(ci->attr.size / SECTOR);
-		ci->acked = pool_get(s, (ci->sectors + 1) * sizeof(version_t));
-		memcpy(ci->acked, m->acked, ci->sectors * sizeof(version_t));
+		ci->units = unit_count(ci->id, ci->attr.size);
+		ci->behind_from = m->behind_from;
+		ci->behind_to = m->behind_to;
+		ci->acked = pool_get(s, (ci->units + 1) * sizeof(version_t));
+		memcpy(ci->acked, m->acked, ci->units * sizeof(version_t));
 		c->image_count++;
 	}
 	guest_pending(s, c);
@@ -252,7 +262,7 @@ void model_flush_done(struct sim *s, uint64_t epoch, uint64_t ordered_clock)
 
 		if (!m)
 			continue;
-		for (uint32_t k = 0; k < ci->sectors; k++)
+		for (uint32_t k = 0; k < ci->units; k++)
 			if (m->floor[k] < ci->acked[k])
 				m->floor[k] = ci->acked[k];
 		floor_attrs(m, ci->attr.op);
@@ -262,7 +272,7 @@ void model_flush_done(struct sim *s, uint64_t epoch, uint64_t ordered_clock)
 void model_fsync_done(struct sim *s, struct model_image *m, const version_t *acked)
 {
 	s->model.clock++;
-	for (uint32_t k = 0; k < MODEL_SECTORS; k++)
+	for (uint32_t k = 0; k < MODEL_UNITS; k++)
 		if (m->floor[k] < acked[k])
 			m->floor[k] = acked[k];
 }
@@ -349,11 +359,11 @@ void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, 
 		a->size = p ? p->size : 0;
 		if (p)
 			memcpy(a->name, p->name, NAME_LEN);
-		for (uint32_t k = 0; k < MODEL_SECTORS; k++) {
+		for (uint32_t k = 0; k < MODEL_UNITS; k++) {
 			version_t v = VERSION(0, 1);
 
-			if (p && (uint64_t)k * SECTOR < p->size)
-				(void)stamp_read(p->data + (size_t)k * SECTOR, m->id, k, &v); /* checked before */
+			if (p && unit_off(m->id, k) < p->size)
+				(void)stamp_read(p->data + unit_off(m->id, k), m->id, k, &v); /* checked before */
 			if (v & 1)
 				v = m->zeroed[k];
 			m->acked[k] = v;

@@ -3,6 +3,11 @@
 
 #include "../../repl/core.h"
 
+bool peek_failed(const struct node *n)
+{
+	return n->failed;
+}
+
 void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed)
 {
 	*current = n->cur.number;

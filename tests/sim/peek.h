@@ -9,6 +9,7 @@
 
 #include "../../repl/node.h"
 
+bool peek_failed(const struct node *n);
 void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed);
 
 #endif

@@ -29,8 +29,9 @@ static void probe_done(struct guest_io *g)
 		return;
 	host_poll(s, h);
 	image_close(h->node, t->image);
-	if (g->error && s->faults && h->index != s->primary) {
+	if (g->error && h->faulted) {
 		probe_free(s, p);
+		h->stuck = true;
 		world_moment(s, h, 0, UINT32_MAX);
 		return;
 	}
@@ -84,8 +85,9 @@ static void probe_next(struct sim *s, struct host *h)
 	strcpy(pi->name, image_name(img));
 	int error = image_open(h->node, img);
 
-	if (error && s->faults && h->index != s->primary) {
+	if (error && h->faulted) {
 		probe_free(s, p);
+		h->stuck = true;
 		world_moment(s, h, 0, UINT32_MAX);
 		return;
 	}

@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,12 +15,13 @@
 #include "../../repl/mutant.h"
 #include "sim.h"
 
+#define COVERAGE_SEEDS 200u /* in so many everything must have happened */
+
 struct args {
 	uint64_t seeds, steps, seed;
 	double seconds; /* 0: no limit */
 	unsigned verbose;
 	unsigned mutants; /* processes at once; 0: run seeds */
-	bool faults;
 	const struct bias *bias;
 };
 
@@ -44,10 +47,9 @@ void violation(struct sim *s, const char *fmt, ...)
 	va_start(ap, fmt);
 	vprintf(fmt, ap);
 	va_end(ap);
-	printf("\nagain, in words: build/sim --seed %llu --seeds 1 --steps %llu%s%s%s%s%s -v\n",
-	       (unsigned long long)s->seed, (unsigned long long)s->step_max,
-	       s->faults ? " --faults" : "", mutant ? " --mutant " : "", mutant ? mutant : "",
-	       s->bias && !mutant ? " --bias " : "", s->bias && !mutant ? s->bias->name : "");
+	printf("\nagain, in words: build/sim --seed %llu --seeds 1 --steps %llu%s%s%s%s -v\n",
+	       (unsigned long long)s->seed, (unsigned long long)s->step_max, mutant ? " --mutant " : "",
+	       mutant ? mutant : "", s->bias && !mutant ? " --bias " : "", s->bias && !mutant ? s->bias->name : "");
 	printf("steps of all seeds: %llu\n", (unsigned long long)(s->fig.steps + s->step));
 	fflush(stdout);
 	exit(1);
@@ -92,7 +94,7 @@ static void run_batch(struct sim *s, struct event *e)
 	host_begin(s, h);
 	run_event(s, e);
 	for (int n = 0; n < 16 && s->heap_count && s->heap[0]->host == host &&
-	     s->heap[0]->at <= s->now + 100 && !one_in(s, 3); n++) {
+	     s->heap[0]->at <= s->now + s->batch_us && !one_in(s, s->batch_ends); n++) {
 		e = event_pop(s);
 		if (event_void(s, e)) {
 			event_free(s, e);
@@ -142,6 +144,10 @@ static void run_step(struct sim *s)
 	}
 	if (e->at > s->now)
 		s->now = e->at;
+	if (e->host >= 0 && s->hosts[e->host].frozen_until > s->now) { /* not scheduled: all of it comes late */
+		event_again(s, e, s->hosts[e->host].frozen_until);
+		return;
+	}
 	run_batch(s, e);
 }
 
@@ -180,6 +186,15 @@ static double seconds(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* Of this process: what one core did. */
+static double cpu_seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
 struct sim *sim_new(unsigned verbose, bool faults)
 {
 	struct sim *s = calloc(1, sizeof(*s));
@@ -200,6 +215,7 @@ void sim_free(struct sim *s)
 		free(s->conns[i].end[1].out.buf);
 	}
 	pool_drain(s);
+	free(s->hello);
 	free(s->guests);
 	free(s->flushes);
 	free(s);
@@ -208,6 +224,7 @@ void sim_free(struct sim *s)
 static void print_figures(const struct sim *s, const struct args *a, uint64_t seeds, double took)
 {
 	const struct figures *f = &s->fig;
+	double cpu = cpu_seconds();
 
 	printf("sim: seeds %llu ... %llu, %llu steps, %llu commits, %llu crashes (%llu by power), %llu stops\n",
 	       (unsigned long long)a->seed, (unsigned long long)(a->seed + seeds - 1),
@@ -218,17 +235,19 @@ static void print_figures(const struct sim *s, const struct args *a, uint64_t se
 	       (unsigned long long)f->failovers, (unsigned long long)f->worlds,
 	       (unsigned long long)f->heals, (unsigned long long)(f->links / 2),
 	       (unsigned long long)f->probes);
-	printf("sim: %llu guest writes, %llu reads; the twin's: %llu writes, %llu reads; %.1f s, %.0f steps/s, digest %016llx\n",
+	printf("sim: %llu guest writes, %llu reads; the twin's: %llu writes, %llu reads; %.1f s, %.1f s of CPU, %.0f steps a CPU second, digest %016llx\n",
 	       (unsigned long long)f->writes, (unsigned long long)f->reads,
-	       (unsigned long long)f->twin_writes, (unsigned long long)f->twin_reads, took,
-	       (double)f->steps / took, (unsigned long long)s->digest);
+	       (unsigned long long)f->twin_writes, (unsigned long long)f->twin_reads, took, cpu,
+	       (double)f->steps / cpu, (unsigned long long)s->digest);
+	fault_print(s);
 }
 
 static void run_seeds(const struct args *a)
 {
-	struct sim *s = sim_new(a->verbose, a->faults);
+	struct sim *s = sim_new(a->verbose, !a->bias);
 	double start = seconds(), took;
 	uint64_t n = 0;
+	uint32_t missing;
 
 	s->bias = a->bias;
 	printf("sim: from seed %llu, %llu steps each\n", (unsigned long long)a->seed,
@@ -238,7 +257,10 @@ static void run_seeds(const struct args *a)
 		run_seed(s, a->seed + n++, a->steps);
 	took = seconds() - start;
 	print_figures(s, a, n, took);
+	missing = n >= COVERAGE_SEEDS && !a->bias ? fault_missing(s) : 0;
 	sim_free(s);
+	if (missing)
+		exit(1);
 }
 
 static uint64_t number(const char *text)
@@ -257,7 +279,7 @@ static uint64_t number(const char *text)
 
 static void usage(void)
 {
-	fputs("usage: sim [--seeds N] [--steps N] [--seed S] [--time SECONDS] [--faults] \n"
+	fputs("usage: sim [--seeds N] [--steps N] [--seed S] [--time SECONDS]\n"
 	      "           [--mutant NAME | --bias NAME | --mutants[=PROCESSES]] [-v [-v]]\n",
 	      stderr);
 	exit(2);
@@ -269,9 +291,11 @@ int main(int argc, char **argv)
 		{ "seeds", required_argument, NULL, 'n' }, { "steps", required_argument, NULL, 's' },
 		{ "seed", required_argument, NULL, 'S' },  { "time", required_argument, NULL, 't' },
 		{ "mutant", required_argument, NULL, 'm' }, { "mutants", optional_argument, NULL, 'M' },
-		{ "faults", no_argument, NULL, 'f' }, { "bias", required_argument, NULL, 'b' },
+		{ "bias", required_argument, NULL, 'b' },
 		{ NULL, 0, NULL, 0 },
 	};
+	mallopt(M_MMAP_THRESHOLD, 1 << 30); /* keep what nodes free: they allocate it again at the next start */
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
 	struct args a = { .seeds = 100, .steps = 10000, .seed = (uint64_t)time(NULL) * 1000 };
 	bool bent = false;
 	int c;
@@ -285,7 +309,6 @@ int main(int argc, char **argv)
 		case 'm': mutant = optarg; a.bias = bias_of_mutant(optarg); bent = true; break;
 		case 'M': a.mutants = optarg ? (unsigned)number(optarg) : 2; break;
 		case 'b': a.bias = bias_find(optarg); bent = true; break;
-		case 'f': a.faults = true; break;
 		case 'v': a.verbose++; break;
 		default: usage();
 		}

@@ -8,13 +8,17 @@
  * event.c  time, the queue of events, random numbers, memory pools
  * disk.c   one host's disk: env_ops' files, and what a crash leaves of them;
  * file.c   the contents of one of its files
+ * fault.c  which of its requests fail, and how; what happened, counted
  * wire.c   connections between the hosts: env_ops' links
  * host.c   a host's life: start, crash, stop; the env_ops that join the parts
+ * stamp.c  units of content and the stamps in them
  * model.c  what must be true: contents by stamp, epochs' cuts, floors
  * guest.c  load: the primary's guest, the twin on the backup
  * probe.c  reading all of a node that has just started
  * check.c  the oracle: can what was read be true?
- * world.c  the scenario: who crashes when, flush, failover
+ * world.c  the scenario: a world's settings, starts, stops, flushes
+ * chaos.c  what goes wrong when: crashes, cuts, clocks
+ * takeover.c  failovers
  * heal.c   its end: no more faults, progress is demanded
  * mutants.c  deliberate faults of the core, each of which must be found
  * sim.c    main(): seeds, figures
@@ -28,11 +32,13 @@
 
 #include "../../repl/env.h"
 #include "../../repl/node.h"
+#include "happen.h"
 
 #define SECTOR 512u
+#define PAGE 4096u
 #define HOSTS 2
 #define MODEL_IMAGES 9     /* images alive at once, unlinked ones that a crash may bring back among them */
-#define MODEL_SECTORS 320u /* the longest image: 160 KiB */
+#define MODEL_UNITS 192u   /* the longest image: 48 KiB */
 #define GUEST_SLOTS 8      /* guest requests in flight, each host */
 #define ATTRS_MAX 24       /* an image's remembered names and sizes since the last floor */
 #define CUTS_MAX 32        /* epochs remembered */
@@ -71,12 +77,16 @@ bool one_in(struct sim *s, uint64_t n);
 uint64_t rnd_delay(struct sim *s, uint64_t base);
 struct event *event_add(struct sim *s, uint64_t delay_us, int host,
                         void (*fn)(struct sim *s, struct event *e));
+/* One that was popped, later. */
+void event_again(struct sim *s, struct event *e, uint64_t at);
 struct event *event_pop(struct sim *s);
 void event_free(struct sim *s, struct event *e);
 void event_clear(struct sim *s);
 /* Pooled memory, not cleared; size at most 8 MiB. */
 void *pool_get(struct sim *s, size_t size);
 void pool_put(struct sim *s, void *p, size_t size);
+/* Given back only with all the rest. */
+void *pool_more(struct sim *s, size_t size);
 void pool_drain(struct sim *s);
 
 /* ---- disk.c ---- */
@@ -88,7 +98,8 @@ struct change {
 	bool extends;
 	uint64_t off, len; /* TRUNC: len is the size */
 	uint64_t seq;      /* order of completion */
-	uint8_t *data;     /* WRITE */
+	uint8_t *data;     /* WRITE: one of these two */
+	struct page **pages;
 };
 
 struct file {
@@ -100,8 +111,9 @@ struct file {
 	char durable_name[NAME_LEN];
 	uint64_t size, durable_size;
 	uint64_t mtime;
-	uint8_t **pages, **durable_pages;
+	struct page **pages, **durable_pages; /* file.c; NULL: zeroes */
 	uint32_t page_count;     /* of both arrays */
+	bool sick;               /* a failed fdatasync lost some of what is seen */
 	struct change *head, *tail; /* completed, not synced, oldest first */
 	struct file *next;
 };
@@ -135,8 +147,22 @@ bool file_fit(struct file *f, uint64_t size);
 void file_drop(struct sim *s, struct file *f);
 void file_apply(struct sim *s, struct file *f, const struct change *c);
 void file_sync(struct sim *s, struct file *f, uint64_t upto_seq);
+/* fdatasync failed: some of it is durable, the rest never will be; who reads sees it until the process ends. */
+void file_sync_failed(struct sim *s, struct file *f, uint64_t upto_seq);
 void file_crash(struct sim *s, struct file *f);
+void change_fill(struct sim *s, struct change *c, const void *buf);
+uint8_t change_byte(const struct change *c, uint64_t at); /* of one with pages */
+void change_drop(struct sim *s, struct change *c);
 void change_free(struct sim *s, struct change *c);
+
+/* ---- fault.c ---- */
+
+/* Whether this request fails, and how: 0, or -errno; then *part says how much of it, in 1/16, is done all the same. */
+int fault_of(struct sim *s, struct host *h, const struct io *io, unsigned *part);
+void happened(struct sim *s, enum happening what);
+void fault_print(const struct sim *s);
+/* Kinds that never happened, each said. */
+uint32_t fault_missing(const struct sim *s);
 
 /* ---- wire.c ---- */
 
@@ -158,7 +184,9 @@ struct conn_end {
 struct conn {
 	bool used, cut;
 	uint32_t gen;
-	uint64_t stalled_until; /* us */
+	uint64_t stalled_until[2]; /* us; by sender */
+	bool bytewise;          /* arrives byte by byte, mostly */
+	bool ghost;             /* end 0 is no node: an old process's last words */
 	struct conn_end end[2]; /* 0 dialled */
 };
 
@@ -166,8 +194,12 @@ void wire_tx(struct sim *s, struct host *h, int link, const struct iovec *iov, i
 size_t wire_room(struct sim *s, struct host *h, int link);
 void wire_close(struct sim *s, struct host *h, int link);
 void wire_dial(struct sim *s, struct host *h);
+bool wire_up(const struct sim *s); /* some connection stands */
 void wire_cut_all(struct sim *s);
-void wire_stall(struct sim *s, uint64_t us);
+/* from: the host whose words stall; -1: both. */
+void wire_stall(struct sim *s, uint64_t us, int from);
+/* A second connection of the dialling node's id reaches the listener. */
+void wire_ghost(struct sim *s);
 /* The host's process is gone; loud: the kernel tells the peers. */
 void wire_host_gone(struct sim *s, struct host *h, bool loud);
 void wire_clear(struct sim *s);
@@ -192,6 +224,16 @@ struct host {
 	bool restarting;   /* so is a start */
 	bool probed;       /* the model knows what it holds */
 	uint64_t start_clock; /* the model's */
+	bool faulted;      /* a request failed in this life */
+	bool sick;         /* an fdatasync failed in this life */
+	uint64_t fault_us; /* the last time that one did */
+	uint64_t frozen_since, frozen_until; /* us */
+	struct command_req order; /* chaos.c */
+	bool ordering;
+	int64_t wall_ms;   /* its clock is off by this */
+	bool stop_failed;  /* the stop said so */
+	bool stuck;        /* it does not start, or cannot be read: its operator starts it again */
+	bool lossy;        /* a failed fdatasync lost some of what its last life was told is written */
 	bool power_lost;   /* its last life ended that way: what was not synced may be lost */
 	struct {
 		struct conn *conn;
@@ -201,6 +243,8 @@ struct host {
 	uint64_t last_start;
 };
 
+/* us that it was not scheduled since then. */
+uint64_t host_frozen(const struct host *h, uint64_t since_us);
 void host_start(struct sim *s, struct host *h);
 void host_crash(struct sim *s, struct host *h, bool power);
 void host_stop(struct sim *s, struct host *h);
@@ -212,16 +256,28 @@ void host_end(struct sim *s, struct host *h);
 /* Look at the node's epochs; tells the model of cuts and commits. */
 void host_poll(struct sim *s, struct host *h);
 bool host_protected(struct host *h);
+bool host_failed(struct host *h);
 bool host_is_primary(struct host *h);
+
+/* ---- stamp.c, with model.c's version_t ---- */
+
+typedef uint64_t version_t;
+
+/* Where a unit begins, bytes; the unit that begins at off (false: none does); units of a size, UINT32_MAX: broken. */
+uint64_t unit_off(uint64_t image, uint64_t index);
+bool unit_at(uint64_t image, uint64_t off, uint32_t *index);
+uint32_t unit_count(uint64_t image, uint64_t size);
+void stamp_fill(uint8_t *buf, uint64_t op, uint64_t image, uint32_t first, uint32_t count);
+/* The version a unit shows; false: no stamp for that place. Twin's ones come with TWIN_BIT. */
+bool stamp_read(const uint8_t *unit, uint64_t image, uint64_t index, version_t *v);
 
 /* ---- model.c ---- */
 
 /*
- * A version of a sector: number of the operation that wrote it, times two,
- * plus one if it reads as zeroes. Operations on the same sectors take effect in
+ * A version of a unit: number of the operation that wrote it, times two,
+ * plus one if it reads as zeroes. Operations on the same units take effect in
  * the order of their numbers.
  */
-typedef uint64_t version_t;
 #define VERSION(op, zero) ((op) << 1 | (zero))
 #define TWIN_BIT (1ull << 60) /* operation numbers of the backup's own guest */
 #define PROMOTED_OP (1ull << 61) /* and of the primary's guest after a failover: above all others */
@@ -240,21 +296,23 @@ struct model_image {
 	struct attr attrs[ATTRS_MAX]; /* oldest first; [0] is certainly durable or older */
 	uint32_t attr_count;
 	bool forgot;                  /* there were more */
-	version_t acked[MODEL_SECTORS];
-	version_t issued[MODEL_SECTORS];   /* newest operation submitted */
-	version_t zeroed[MODEL_SECTORS];   /* newest submitted that zeroes */
-	version_t floor[MODEL_SECTORS];    /* promised durable on the primary */
+	uint32_t behind_from, behind_to; /* units that the primary could not read for its peer in this session */
+	version_t acked[MODEL_UNITS];
+	version_t issued[MODEL_UNITS];   /* newest operation submitted */
+	version_t zeroed[MODEL_UNITS];   /* newest submitted that zeroes */
+	version_t floor[MODEL_UNITS];    /* promised durable on the primary */
 	/* the twin's: */
-	uint64_t twin_acked[MODEL_SECTORS], twin_issued[MODEL_SECTORS];
+	uint64_t twin_acked[MODEL_UNITS], twin_issued[MODEL_UNITS];
 	uint32_t writers, exclusive, opened;       /* requests in flight */
 };
 
 /* A request of the primary's guest that was submitted and not answered at a cut. */
 struct pending_op {
 	uint64_t op, image;
-	uint32_t first, count;  /* sectors; count UINT32_MAX: to the end */
+	uint32_t first, count;  /* units; count UINT32_MAX: to the end */
 	bool zero;
 	int8_t in;              /* 1 in the epoch, 0 not, -1 not known yet */
+	bool loose;             /* it failed: any part of it may be in */
 	bool has_attr;          /* then attr is what holds if it is in */
 	struct attr attr;
 };
@@ -262,8 +320,9 @@ struct pending_op {
 struct cut_image {
 	uint64_t id;
 	struct attr attr;
-	version_t *acked;       /* size / SECTOR of them */
-	uint32_t sectors;
+	version_t *acked;       /* units of them */
+	uint32_t behind_from, behind_to;
+	uint32_t units;
 };
 
 struct cut {
@@ -278,12 +337,12 @@ struct cut {
 /* What a read showed, for model_check_view(). */
 struct view {
 	uint64_t image;
-	uint64_t off, len;      /* bytes asked; sectors */
+	uint64_t off, len;      /* bytes asked; units' borders */
 	uint64_t got;           /* bytes read */
 	uint64_t size;          /* image_size() at the read's end; NEVER: not known */
 	const uint8_t *data;
 	uint64_t epoch_low, epoch_high; /* committed ones when it began, ended */
-	const uint64_t *twin_floor;     /* per sector of the read: must be shown if still epoch_low; NULL */
+	const uint64_t *twin_floor;     /* per unit of the read: must be shown if still epoch_low; NULL */
 };
 
 struct model {
@@ -299,6 +358,7 @@ struct model {
 		uint64_t low, high; /* epochs whose overlay it can be in; high NEVER: not acknowledged */
 	} twin[TWIN_OPS]; /* by number */
 	uint64_t twin_op;   /* the twin's last number */
+	uint64_t twin_base; /* up to here a failover has made them the images' own */
 	uint64_t twin_void; /* up to here they are gone for good: their host crashed */
 };
 
@@ -308,13 +368,15 @@ struct model_image *model_by_name(struct sim *s, const char *name);
 struct model_image *model_add(struct sim *s, uint64_t id, const char *name, uint64_t op);
 struct attr *model_attr(struct model_image *m); /* the newest */
 struct attr *model_attr_push(struct sim *s, struct model_image *m, uint64_t op);
-void stamp_fill(uint8_t *sector, uint64_t op, uint64_t image, uint64_t index);
-/* The version a sector shows; false: no stamp for that place. Twin's ones come with TWIN_BIT. */
-bool stamp_read(const uint8_t *sector, uint64_t image, uint64_t index, version_t *v);
 void model_issue(struct sim *s, struct model_image *m, uint32_t first, uint32_t count,
                  uint64_t op, bool zero);
 void model_ack(struct sim *s, struct model_image *m, uint32_t first, uint32_t count,
                uint64_t op, bool zero);
+/* The primary could not read there for its peer, whose copy stays behind; a new session begins anew. */
+void model_behind(struct sim *s, uint64_t image, uint64_t off, uint64_t len);
+void model_session(struct sim *s);
+/* A request failed: what is on the disk now is what the guest has there. */
+void model_fail(struct sim *s, struct model_image *m, uint32_t first, uint32_t count, uint64_t op);
 void model_cut(struct sim *s, uint64_t epoch);
 struct cut *model_find_cut(struct sim *s, uint64_t epoch);
 /* A flush that was ordered at clock said done for epoch. */
@@ -353,6 +415,8 @@ void guest_probe(struct sim *s, struct host *h,
                  void (*fn)(struct sim *s, struct host *h, struct probe_image *img, uint32_t count));
 /* Let the load run on h as the primary's guest, or as the twin's. */
 void guest_run(struct sim *s, struct host *h, bool on);
+/* Its image request fails: see struct pending_op. */
+void guest_io_failed(struct sim *s, const struct io *io);
 uint32_t guest_inflight(struct sim *s, struct host *h);
 bool guest_probing(struct sim *s, struct host *h);
 void guest_pending(struct sim *s, struct cut *c);
@@ -363,7 +427,6 @@ enum phase {
 	PHASE_RUN,      /* faults and load */
 	PHASE_FAILOVER, /* the primary is dead, its peer is promoted */
 	PHASE_PROMOTED, /* load on the promoted one, crashes */
-	PHASE_HEAL,     /* no more faults: progress is demanded */
 	PHASE_DONE,
 };
 
@@ -378,6 +441,9 @@ void world_heal(struct sim *s);
 /* h's node is no more: commands to it are void. */
 void world_gone(struct sim *s, struct host *h);
 bool world_faulty(const struct sim *s);
+/* chaos.c, takeover.c */
+void chaos_start(struct sim *s);
+void takeover_begin(struct sim *s);
 void world_clear(struct sim *s);
 
 /* ---- mutants.c ---- */
@@ -416,6 +482,7 @@ int mutants_run(uint64_t seed, uint64_t steps, unsigned jobs);
 struct figures {
 	uint64_t steps, commits, crashes, power_crashes, flushes, flush_errors, failovers, worlds, heals;
 	uint64_t reads, writes, twin_reads, twin_writes, links, probes, stops;
+	uint64_t happened[HAPPENINGS_COUNT];
 };
 
 struct sim {
@@ -424,7 +491,9 @@ struct sim {
 	uint64_t step, step_max;
 	uint64_t digest;     /* of all events: the same seed gives the same one */
 	unsigned verbose;    /* 1: what happens; 2: every disk request too */
-	bool faults;
+	bool faults;         /* disks fail, in some worlds */
+	uint64_t fault_rate[HOSTS]; /* one request in so many fails; 0: none */
+	bool fsync_faults;   /* fdatasyncs too */
 	const struct bias *bias; /* mutants.c; NULL: none */
 	/* event.c */
 	struct event **heap;
@@ -432,24 +501,33 @@ struct sim {
 	uint64_t order;
 	struct event *event_pool;
 	struct pool_free *pools[POOL_CLASSES];
+	struct page *free_pages; /* file.c */
+	struct pool_free *chunks; /* all memory of the pools */
+	uint8_t *chunk; /* not handed out yet */
+	size_t chunk_left;
 	/* the rest */
 	struct host hosts[HOSTS];
 	struct conn conns[CONNS_MAX];
 	size_t send_limit;   /* bytes */
+	uint64_t batch_us, batch_ends; /* what comes so close is one batch, which ends once in so many times */
 	uint64_t wire_us;
 	bool partitioned;
 	struct model model;
 	struct guests *guests;
 	int primary;         /* index of the host whose guest writes */
 	enum phase phase;
-	bool backup_exists;  /* the second host was ever started in this world */
+	bool healing;        /* no more faults: progress is demanded */
 	uint64_t phase_since; /* us */
 	struct flush *flushes; /* FLUSHES_MAX */
 	struct command_req failover;
 	uint32_t failover_life;
-	bool failover_force;
+	uint64_t fenced_us;  /* the old primary said so; 0: not yet */
+	bool failover_force, failover_live, failover_drop;
+	uint64_t failover_epoch; /* 0: not given; NEVER: the right one; else so much too high */
+	uint8_t *hello;      /* what the dialling node says first: the last one, for ghosts */
+	size_t hello_len;
 	uint64_t chaos_us, flush_us;
-	uint64_t link_timeout_ms, flush_timeout_ms, journal_size, segment_size;
+	uint64_t link_timeout_ms, flush_timeout_ms, journal_size, overlay_size, segment_size;
 	uint32_t commit_ms;
 	uint32_t crash_bias;
 	struct figures fig;

@@ -93,10 +93,14 @@ static void pump_later(struct sim *s, struct conn *c, int from, uint64_t delay)
 	e->life = UINT32_MAX; /* valid in any life: pump() looks itself */
 }
 
-static size_t piece(struct sim *s, size_t len)
+static size_t piece(struct sim *s, const struct conn *c, size_t len)
 {
 	size_t n;
 
+	if (c->bytewise && world_faulty(s) && !one_in(s, 24)) {
+		happened(s, H_BYTEWISE);
+		return 1;
+	}
 	switch (rnd_below(s, 8)) {
 	case 0:
 		n = 1 + rnd_below(s, 100);
@@ -131,8 +135,8 @@ static void pump(struct sim *s, struct event *e)
 	tx->out.pumping = false;
 	if (c->cut || !tx->out.len)
 		return;
-	if (c->stalled_until > s->now || s->partitioned || (end_alive(s, rx) && !rx->opened)) {
-		uint64_t wait = c->stalled_until > s->now ? c->stalled_until - s->now : 5000;
+	if (c->stalled_until[from] > s->now || s->partitioned || (end_alive(s, rx) && !rx->opened)) {
+		uint64_t wait = c->stalled_until[from] > s->now ? c->stalled_until[from] - s->now : 5000;
 
 		pump_later(s, c, from, wait + rnd_below(s, 1000));
 		return;
@@ -141,24 +145,41 @@ static void pump(struct sim *s, struct event *e)
 		tx->out.head = tx->out.len = 0;
 		return;
 	}
-	n = piece(s, tx->out.len);
+	n = piece(s, c, tx->out.len);
 	tx->out.head += n;
 	tx->out.len -= n;
 	if (tx->out.len)
-		pump_later(s, c, from, rnd_delay(s, s->wire_us));
+		pump_later(s, c, from, c->bytewise ? 1 + s->wire_us / 16 : rnd_delay(s, s->wire_us));
 	if (end_alive(s, tx)) {
 		struct event *r = event_add(s, 1, tx->host, tx_ready);
 
 		r->ptr = c;
 		r->arg = c->gen;
 		r->arg2 = (uint64_t)from;
-	} else if (!tx->out.len) { /* the last words of a link closed there */
+	} else if (!tx->out.len && !c->ghost) { /* the last words of a link closed there */
 		close_later(s, c, !from, rnd_delay(s, s->wire_us));
 	}
 	node_link_rx(s->hosts[rx->host].node, rx->link, tx->out.buf + tx->out.head - n, n);
 }
 
-static void note_frame(struct sim *s, struct host *h, const struct iovec *iov)
+/* What the dialling node says first, for a process of it that nobody remembers. */
+static void note_hello(struct sim *s, const struct iovec *iov, int count)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < count; i++)
+		len += iov[i].iov_len;
+	s->hello = realloc(s->hello, len);
+	if (!s->hello)
+		abort();
+	s->hello_len = 0;
+	for (int i = 0; i < count; i++) {
+		memcpy(s->hello + s->hello_len, iov[i].iov_base, iov[i].iov_len);
+		s->hello_len += iov[i].iov_len;
+	}
+}
+
+static void note_frame(struct sim *s, struct host *h, const struct iovec *iov, int count)
 {
 	struct frame f;
 	const char *why;
@@ -170,6 +191,14 @@ static void note_frame(struct sim *s, struct host *h, const struct iovec *iov)
 		say(s, "host %d sends %s epoch %llu image %llu %llu+%llu", h->index, frame_name(f.type),
 		    (unsigned long long)f.epoch, (unsigned long long)f.image, (unsigned long long)f.off,
 		    (unsigned long long)(f.type == FRAME_DATA ? f.payload_len : f.len));
+	if (f.type == FRAME_HELLO && h->index == 0)
+		note_hello(s, iov, count);
+	if (f.type == FRAME_FENCED)
+		s->fenced_us = s->now;
+	if (f.type == FRAME_WELCOME)
+		model_session(s);
+	if (f.type == FRAME_HASHQ)
+		happened(s, H_HASHED);
 	if (f.type == FRAME_COMMIT)
 		world_moment(s, &s->hosts[!h->index], 3 * s->wire_us + 2000, 20);
 	if (f.type == FRAME_DONE)
@@ -178,6 +207,22 @@ static void note_frame(struct sim *s, struct host *h, const struct iovec *iov)
 		bias_session(s);
 	if (f.type == FRAME_WELCOME || f.type == FRAME_READY)
 		world_moment(s, h, 3 * s->wire_us + 2000, 4);
+}
+
+static void out_add(struct stream *o, const void *buf, size_t len)
+{
+	if (o->head + o->len + len > o->cap) {
+		if (o->head)
+			memmove(o->buf, o->buf + o->head, o->len);
+		o->head = 0;
+		while (o->len + len > o->cap)
+			o->cap = o->cap ? o->cap * 2 : 65536;
+		o->buf = realloc(o->buf, o->cap);
+		if (!o->buf)
+			abort();
+	}
+	memcpy(o->buf + o->head + o->len, buf, len);
+	o->len += len;
 }
 
 void wire_tx(struct sim *s, struct host *h, int link, const struct iovec *iov, int count)
@@ -189,24 +234,12 @@ void wire_tx(struct sim *s, struct host *h, int link, const struct iovec *iov, i
 
 	for (int i = 0; i < count; i++)
 		len += iov[i].iov_len;
-	note_frame(s, h, iov);
+	note_frame(s, h, iov, count);
 	if (o->len + len > s->send_limit + (1u << 20)) /* the shell's slack */
 		violation(s, "host %d: %zu bytes in a send buffer of %zu", h->index, o->len + len,
 		          s->send_limit);
-	if (o->head + o->len + len > o->cap) {
-		if (o->head)
-			memmove(o->buf, o->buf + o->head, o->len);
-		o->head = 0;
-		while (o->len + len > o->cap)
-			o->cap = o->cap ? o->cap * 2 : 65536;
-		o->buf = realloc(o->buf, o->cap);
-		if (!o->buf)
-			abort();
-	}
-	for (int i = 0; i < count; i++) {
-		memcpy(o->buf + o->head + o->len, iov[i].iov_base, iov[i].iov_len);
-		o->len += iov[i].iov_len;
-	}
+	for (int i = 0; i < count; i++)
+		out_add(o, iov[i].iov_base, iov[i].iov_len);
 	pump_later(s, c, end, rnd_delay(s, s->wire_us));
 }
 
@@ -226,8 +259,8 @@ void wire_close(struct sim *s, struct host *h, int link)
 
 	c->end[!end].out.head = c->end[!end].out.len = 0;
 	end_forget(s, &c->end[end]);
-	if (!c->end[end].out.len || c->cut)
-		close_later(s, c, !end, c->cut ? 2 * s->link_timeout_ms * 1000 : rnd_delay(s, s->wire_us));
+	if (!c->end[end].out.len && !c->cut)
+		close_later(s, c, !end, rnd_delay(s, s->wire_us));
 	conn_maybe_free(c);
 }
 
@@ -275,7 +308,9 @@ static struct conn *conn_new(struct sim *s, struct host *from, struct host *to)
 	}
 	c->used = true;
 	c->cut = false;
-	c->stalled_until = 0;
+	c->stalled_until[0] = c->stalled_until[1] = 0;
+	c->bytewise = one_in(s, 10);
+	c->ghost = false;
 	return c;
 }
 
@@ -304,15 +339,26 @@ void wire_dial(struct sim *s, struct host *h)
 	event_add(s, rnd_delay(s, 2 * s->wire_us), h->index, dial_ends);
 }
 
+bool wire_up(const struct sim *s)
+{
+	for (unsigned i = 0; i < CONNS_MAX; i++)
+		if (s->conns[i].used && !s->conns[i].cut && s->conns[i].end[0].opened && s->conns[i].end[1].opened)
+			return true;
+	return false;
+}
+
 /* ---- faults ---- */
 
 static void conn_cut(struct sim *s, struct conn *c)
 {
+	uint64_t deaf = rnd_below(s, 4); /* one end, or both, never hear of it: their own time-outs have to tell them */
+
+	happened(s, deaf ? H_HALF_OPEN : H_CUT);
 	c->cut = true;
-	for (int end = 0; end < 2; end++) {
+	for (unsigned end = 0; end < 2; end++) {
 		c->end[end].out.head = c->end[end].out.len = 0;
-		/* one or both may not hear of it until their own time-out */
-		close_later(s, c, end, one_in(s, 2) ? rnd_delay(s, s->wire_us) : 4 * s->link_timeout_ms * 1000);
+		if (!(deaf >> end & 1) || !c->end[end].opened) /* connecting has a time-out of its own */
+			close_later(s, c, (int)end, rnd_delay(s, s->wire_us));
 	}
 }
 
@@ -323,10 +369,40 @@ void wire_cut_all(struct sim *s)
 			conn_cut(s, &s->conns[i]);
 }
 
-void wire_stall(struct sim *s, uint64_t us)
+void wire_stall(struct sim *s, uint64_t us, int from)
 {
 	for (unsigned i = 0; i < CONNS_MAX; i++)
-		s->conns[i].stalled_until = s->now + us;
+		for (int end = 0; end < 2; end++)
+			if (from < 0 || s->conns[i].end[end].host == from)
+				s->conns[i].stalled_until[end] = s->now + us;
+}
+
+void wire_ghost(struct sim *s)
+{
+	struct host *to = &s->hosts[1];
+	struct conn *c = NULL;
+	struct event *o;
+
+	for (unsigned i = 0; i < CONNS_MAX && !c; i++)
+		if (!s->conns[i].used)
+			c = &s->conns[i];
+	if (!c || !s->hello_len || to->state != HOST_UP || !node_accepts(to->node) || link_take(to, c, 1))
+		return;
+	happened(s, H_DUPLICATE);
+	c->used = c->ghost = true;
+	c->cut = c->bytewise = false;
+	c->stalled_until[0] = c->stalled_until[1] = 0;
+	c->end[0].host = 0;
+	c->end[0].link = -1;
+	c->end[0].done = true;
+	c->end[0].opened = c->end[0].out.pumping = false;
+	o = event_add(s, 1, 1, end_opened);
+	o->ptr = c;
+	o->arg = c->gen;
+	o->arg2 = 1;
+	out_add(&c->end[0].out, s->hello, one_in(s, 4) ? rnd_below(s, s->hello_len) : s->hello_len);
+	pump_later(s, c, 0, 2 + rnd_delay(s, s->wire_us));
+	close_later(s, c, 1, rnd_below(s, 2 * s->link_timeout_ms * 1000));
 }
 
 void wire_host_gone(struct sim *s, struct host *h, bool loud)
@@ -343,9 +419,8 @@ void wire_host_gone(struct sim *s, struct host *h, bool loud)
 				n->out.head = n->out.len = 0;
 			c->end[!end].out.head = c->end[!end].out.len = 0;
 			end_forget(s, n);
-			if (!n->out.len)
-				close_later(s, c, !end, loud ? rnd_delay(s, s->wire_us) :
-				                         4 * s->link_timeout_ms * 1000);
+			if (!n->out.len && (loud || !c->end[!end].opened || one_in(s, 2))) /* else its time-out has to tell */
+				close_later(s, c, !end, rnd_delay(s, s->wire_us));
 			conn_maybe_free(c);
 		}
 	}

@@ -5,6 +5,13 @@
 
 #include "sim.h"
 
+void world_new_host(struct sim *s, struct host *h, int role);
+/* It crashes now, and is started again soon. */
+void world_crash(struct sim *s, struct host *h, bool power);
+/* Soon, in any phase: its operator ends it and starts it again. */
+void world_restart_now(struct sim *s, struct host *h);
+void world_stop(struct sim *s, struct host *h);
+void takeover_probed(struct sim *s, struct host *h, struct probe_image *img, uint32_t count);
 void world_restart_later(struct sim *s, struct host *h, uint64_t delay);
 void world_crash_later(struct sim *s, struct host *h, uint64_t delay);
 /* Within a batch for h. then: called with the verdict; may be NULL. */

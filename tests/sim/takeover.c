@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Failovers: the primary is dead, or is alive and the backup is told `force`.
+ * The promoted node must have exactly its last committed epoch, with its own
+ * overlay or without. The old primary's host comes back later with an empty
+ * disk, as the promoted one's backup, and the world goes on.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "world.h"
+
+#define MS 1000ull
+
+static void failover_tick(struct sim *s, struct event *e);
+static void failover_watch(struct sim *s, struct event *e);
+
+static struct host *successor(struct sim *s)
+{
+	return &s->hosts[!s->primary];
+}
+
+/* A new backup in the dead one's place. */
+static void replace(struct sim *s, struct event *e)
+{
+	struct host *h = successor(s);
+
+	(void)e;
+	if (s->phase != PHASE_PROMOTED)
+		return;
+	if (s->hosts[s->primary].state != HOST_UP || !s->hosts[s->primary].probed) {
+		event_add(s, 20 * MS, -1, replace);
+		return;
+	}
+	say(s, "host %d comes back with an empty disk", h->index);
+	world_new_host(s, h, NODE_BACKUP);
+	s->hosts[s->primary].role = -1;
+	s->phase = PHASE_RUN;
+	s->phase_since = s->now;
+	world_restart_later(s, h, rnd_below(s, 20 * MS));
+}
+
+/* A backup that was promoted: its epoch and its overlay, for good. */
+void takeover_probed(struct sim *s, struct host *h, struct probe_image *img, uint32_t count)
+{
+	if (h->committed < s->model.acked_epoch)
+		violation(s, "host %d is promoted to epoch %llu; %llu was acknowledged", h->index,
+		          (unsigned long long)h->committed, (unsigned long long)s->model.acked_epoch);
+	if (s->failover_drop)
+		model_twin_void(s);
+	model_check_epoch(s, img, count, h->committed, true);
+	s->primary = h->index;
+	s->phase = PHASE_PROMOTED;
+	s->phase_since = s->now;
+	s->fig.failovers++;
+	h->current = 0;
+	s->model.op |= PROMOTED_OP;
+	s->model.twin_base = s->model.twin_op;
+	model_rebase(s, img, count, true);
+	model_twin_void(s);
+	h->power_lost = false;
+	guest_run(s, h, true);
+	event_add(s, rnd_below(s, 600 * MS), -1, replace);
+}
+
+static void count_it(struct sim *s)
+{
+	const struct command *c = &s->failover.cmd;
+	bool overlay = false;
+
+	for (unsigned i = 0; i < MODEL_IMAGES; i++)
+		for (unsigned k = 0; k < MODEL_UNITS && s->model.images[i].used; k++)
+			overlay |= s->model.images[i].twin_acked[k] != 0;
+	happened(s, H_FAILOVER);
+	if (c->drop_overlay)
+		happened(s, H_FAILOVER_DROP);
+	else if (overlay)
+		happened(s, H_OVERLAY_TAKEN);
+	if (c->have_epoch)
+		happened(s, H_FAILOVER_EPOCH);
+	if (s->fenced_us)
+		happened(s, H_FAILOVER_FORCE);
+}
+
+static void failover_done(struct command_req *r)
+{
+	struct host *h = r->owner;
+	struct sim *s = h->sim;
+
+	if (h->state != HOST_UP)
+		return;
+	host_poll(s, h);
+	say(s, "failover: %s", r->reply);
+	if (!r->error && r->cmd.have_epoch && r->cmd.epoch != h->committed)
+		violation(s, "failover epoch=%llu took epoch %llu", (unsigned long long)r->cmd.epoch,
+		          (unsigned long long)h->committed);
+	if (!r->error) {
+		count_it(s);
+		if (s->hosts[s->primary].node) /* fenced, or cut off: its guest is fenced by whoever forced this */
+			host_crash(s, &s->hosts[s->primary], true);
+		guest_probe(s, h, takeover_probed);
+		return;
+	}
+	if (r->error == -ESTALE && r->cmd.have_epoch) {
+		happened(s, H_FAILOVER_STALE);
+		s->failover_epoch = 0;
+	} else if (r->error != -EBUSY && !h->faulted) {
+		violation(s, "failover: %s", r->reply);
+	}
+	if (h->faulted) { /* what the disk holds is unknown: mounted again, then asked again */
+		world_restart_now(s, h);
+		s->failover_force = true;
+	}
+	event_add(s, 20 * MS, -1, failover_tick);
+}
+
+static void order(struct sim *s, struct host *h)
+{
+	struct command *c = &s->failover.cmd;
+
+	memset(&s->failover, 0, sizeof(s->failover));
+	c->verb = CMD_FAILOVER;
+	c->force = s->failover_force || one_in(s, 4);
+	c->drop_overlay = s->failover_drop;
+	c->have_epoch = s->failover_epoch != 0;
+	c->epoch = s->failover_epoch == NEVER ? h->committed : h->committed + s->failover_epoch;
+	s->failover.done = failover_done;
+	s->failover.owner = h;
+	s->failover_life = h->life;
+	host_begin(s, h);
+	node_command(h->node, &s->failover);
+	host_end(s, h);
+}
+
+static void failover_tick(struct sim *s, struct event *e)
+{
+	struct host *h = successor(s);
+
+	(void)e;
+	if (s->phase != PHASE_FAILOVER)
+		return;
+	if (h->state == HOST_UP && host_failed(h) && h->faulted && one_in(s, 2)) {
+		world_crash(s, h, one_in(s, 2)); /* mode failed: mounted again first, or by force */
+		s->failover_force = true;
+	}
+	if (h->state != HOST_UP || guest_probing(s, h) || guest_inflight(s, h) || !h->committed) {
+		if (h->state == HOST_UP && !guest_probing(s, h))
+			guest_run(s, h, false);
+		event_add(s, 5 * MS, -1, failover_tick);
+		return;
+	}
+	guest_run(s, h, false);
+	if (s->now - s->phase_since > 60000 * MS)
+		violation(s, "no failover within a minute");
+	order(s, h);
+	world_moment(s, h, 5000, 60);
+	event_add(s, 5 * MS, -1, failover_watch);
+}
+
+/* The host may have crashed with the command: then it is given again. */
+static void failover_watch(struct sim *s, struct event *e)
+{
+	(void)e;
+	if (s->phase != PHASE_FAILOVER)
+		return;
+	if (successor(s)->life != s->failover_life)
+		event_add(s, MS, -1, failover_tick);
+	else
+		event_add(s, 5 * MS, -1, failover_watch);
+}
+
+void takeover_begin(struct sim *s)
+{
+	struct host *old = &s->hosts[s->primary], *h = successor(s);
+
+	if (s->phase != PHASE_RUN || h->state != HOST_UP || !h->committed || old->state != HOST_UP)
+		return;
+	if (guest_probing(s, h) || guest_probing(s, old))
+		return;
+	s->failover_live = one_in(s, 3);
+	s->failover_drop = one_in(s, 4);
+	s->failover_epoch = !one_in(s, 3) ? 0 : one_in(s, 2) ? NEVER : 1 + rnd_below(s, 5);
+	s->failover_force = s->failover_live;
+	s->fenced_us = 0;
+	say(s, "%s", s->failover_live ? "the backup is promoted by force" : "the primary dies for good");
+	if (!s->failover_live)
+		host_crash(s, old, true);
+	s->phase = PHASE_FAILOVER;
+	s->phase_since = s->now;
+	h->role = -1;
+	event_add(s, MS, -1, failover_tick);
+}
