@@ -23,7 +23,7 @@ write 20
 wait_for 10 held || fail "the write is not held"
 [ ! -e "$T/wrote.20" ] || fail "a write was acknowledged on one node"
 dd if="$A/disk.img" of=/dev/null bs=1M iflag=direct status=none || fail "a read while writes are held"
-status_is "$A" '.last_error.text | test("held")' || fail "status does not say that writes are held"
+status_is "$A" '.advice | test("held")' || fail "status does not say that writes are held"
 start_backup
 wait_for 20 test -e "$T/wrote.20" || fail "the write is held although the peer is back"
 wait_protected
