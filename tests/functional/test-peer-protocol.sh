@@ -105,7 +105,7 @@ ctl "$A" "abort $prepared" || fail "$REPLY_LINE"
 for i in 1 2 3; do # each writes what the one before wrote, and more
 	dd if=/dev/urandom of="$A/disk.img" bs=64k count=$((i * 20)) seek=60 conv=notrunc status=none
 	fallocate -p -o $((i * 6000000)) -l 100000 "$A/disk.img"
-	flush "$A" "epoch-$i"
+	wait_for 60 ctl "$A" "flush epoch-$i" || fail "flush: $REPLY_LINE" # a full journal is tried again
 done
 epoch=$(status "$B" .epoch.committed)
 cp --sparse=always "$A/disk.img" "$T/wanted"
