@@ -152,7 +152,7 @@ struct plink {
 	uint8_t state;
 	bool dialled;
 	char peer[300], tls[64];
-	uint64_t opened_ms, heard_ms;
+	uint64_t opened_ms, live_ms, heard_ms;
 	uint8_t header[FRAME_HEADER];
 	uint32_t have;          /* bytes of the header, then of the payload */
 	bool in_payload;
@@ -302,6 +302,7 @@ struct node {
 	bool apart;             /* `disconnect` */
 	bool dialling;
 	uint64_t dial_ms, backoff_ms, link_since_ms;
+	uint32_t short_links;   /* one after another that lasted less than BACKOFF_MAX_MS */
 	char peer_text[300], peer_tls[64]; /* of the live or last link, for status */
 	uint64_t ping_ms, rtt_us;
 	uint64_t session;

@@ -137,6 +137,7 @@ int handshake_ready(struct node *n, struct plink *l)
 	if (l->state != PL_WELCOME || l->frame.session != l->session || n->live >= 0)
 		return -EPROTO;
 	l->state = PL_LIVE;
+	l->live_ms = n->now_ms;
 	n->live = l->index;
 	n->session = l->session;
 	n->peer_capacity = l->frame.off;
@@ -183,6 +184,7 @@ static void backup_saved(struct save *s, int error)
 		return;
 	}
 	l->state = PL_LIVE;
+	l->live_ms = n->now_ms;
 	n->live = l->index;
 	n->session = l->session;
 	n->link_since_ms = n->now_ms;

@@ -70,10 +70,22 @@ void link_start_asked(struct node *n)
 		node_started(n, 0, "");
 }
 
+/* A link that lasted is dialled again at once; one that comes and goes costs each side durable writes each time. */
+static void dial_again(struct node *n, uint64_t lasted_ms)
+{
+	n->short_links = lasted_ms < BACKOFF_MAX_MS ? n->short_links + 1 : 0;
+	n->backoff_ms = 0;
+	if (n->short_links < 2)
+		return;
+	n->backoff_ms = n->short_links < 8 ? BACKOFF_MIN_MS << (n->short_links - 1) : BACKOFF_MAX_MS;
+	schedule_dial(n);
+}
+
 static void forget(struct node *n, int link, const char *why)
 {
 	struct plink *l = &n->links[link];
 	bool live = n->live == link;
+	uint64_t lasted_ms = n->now_ms - l->live_ms;
 
 	if (l->state == PL_FREE)
 		return;
@@ -82,7 +94,7 @@ static void forget(struct node *n, int link, const char *why)
 		n->live = -1;
 		n->link_since_ms = n->now_ms;
 		n->counters.link_losses_total++;
-		n->backoff_ms = 0;
+		dial_again(n, lasted_ms);
 		node_error(n, "link lost: %s", why);
 		if (n->role == NODE_PRIMARY) {
 			node_reason(n, "the link was lost: %s", why);
@@ -481,7 +493,7 @@ void link_connect(struct node *n, struct command_req *r)
 		return;
 	}
 	n->apart = false;
-	n->backoff_ms = 0;
+	n->backoff_ms = n->short_links = 0;
 	n->dial_ms = 0;
 	command_reply(n, r, 0, "done");
 }
