@@ -136,12 +136,12 @@ static void ended(struct peer *p, struct backup *b, struct frame *f)
 }
 
 /* Until the node closes, or a command is there. WORDS: dir=DIR; mute (no DONE), broke (no CREDIT but one at first),
- * liar (all hashes are equal), rich (endless credit). */
+ * liar (all hashes are equal), rich (endless credit), stay (whatever commands there are). */
 void serve(struct peer *p, char *words)
 {
 	struct backup b = { 0 };
 	struct frame f, credit = { .magic = 0x53464f4c, .type = CREDIT }, ping = { .magic = 0x53464f4c, .type = PING };
-	bool input = false, rich = strstr(words, "rich");
+	bool input = false, rich = strstr(words, "rich"), stay = strstr(words, "stay");
 
 	b.dir = strstr(words, "dir=");
 	if (b.dir) {
@@ -156,7 +156,7 @@ void serve(struct peer *p, char *words)
 			b.granted = credit.off = rich ? UINT64_MAX : b.received + WINDOW;
 			frame_send(p, &credit, false);
 		}
-		if (!net_ready(p, 500, &input)) {
+		if (!net_ready(p, 500, stay ? NULL : &input)) {
 			frame_send(p, &ping, false);
 			continue;
 		}
