@@ -399,6 +399,9 @@ void store_close(struct store *s)
 			store_file_close(f);
 		}
 	}
+	for (size_t i = 0; s->ops && i < STORE_OPS_MAX; i++)
+		if (s->ops[i].making) /* the end came first */
+			store_file_close(s->ops[i].file);
 	for (int k = 0; k < 2; k++) {
 		for (size_t i = 0; i < s->segments[k].count; i++)
 			store_file_close(s->segments[k].slots[i]);

@@ -43,6 +43,7 @@ struct store_op {
 	void (*step)(struct store_op *op, int res); /* a completion's next step */
 	uint64_t pos, end;                          /* bytes: what store_zero() still has to do */
 	unsigned retries;
+	bool making;   /* file is a segment that is not in the table yet */
 	bool buffered; /* O_DIRECT was refused for this one */
 	uint8_t through; /* the file's gate: 0 outside, 1 as a buffered write, 2 as a direct one */
 	uint8_t stage;

@@ -171,6 +171,7 @@ static void segment_failed(struct store_op *op, int res)
 
 	segment_names(op->io, tmp, name);
 	(void)unlinkat(op->s->seg_fd, op->stage == SEG_DIR ? name : tmp, 0);
+	op->making = false;
 	store_file_close(op->file);
 	store_finish(op, res);
 }
@@ -206,6 +207,7 @@ static void segment_made(struct store_op *op)
 {
 	int err = store_segment_set(op->s, op->io->kind, op->io->file, op->file);
 
+	op->making = err;
 	if (err)
 		segment_failed(op, err);
 	else
@@ -266,6 +268,7 @@ static void segment_create(struct store_op *op)
 		store_finish_later(op, err);
 		return;
 	}
+	op->making = true;
 	op->stage = SEG_ALLOC;
 	io_uring_prep_fallocate(store_sqe(op, segment_step), op->file->fd, 0, 0, (off_t)io->len);
 }
