@@ -78,7 +78,7 @@ noreturn static void hold(struct peer *p, const char *addr, const char *commands
 
 int main(int argc, char **argv)
 {
-	struct peer p = { .tls = "1.3", .fd = -1 };
+	static struct peer p = { .tls = "1.3", .fd = -1 };
 	const char *commands = NULL;
 	int opt;
 

@@ -81,7 +81,7 @@ lie "a damaged payload" 'checksum|DATA' "$S\nframe DATA image=first fill=4096 su
 lie "an oversized DATA" 'too long' "$S\nframe DATA image=first plen=65537"
 lie "a DATA of 4 GiB" 'too long' "$S\nframe DATA image=first plen=0xffffffff"
 lie "an empty DATA" 'bad DATA' "$S\nframe DATA image=first"
-lie "half a frame" 'closed' "$S\nframe DATA image=first plen=4096\nclose"
+lie "half a frame" 'closed|broke' "$S\nframe DATA image=first plen=4096\nclose"
 lie "data beyond any image" 'bad DATA' "$S\nframe DATA image=first off=0xffffffffffff fill=4096"
 lie "an offset that overflows" 'bad DATA' "$S\nframe DATA image=first off=0xfffffffffffff001 fill=4096"
 lie "a length that overflows" 'range beyond' "$S\nframe ZERO image=first off=1 len=0xffffffffffffffff"

@@ -89,10 +89,10 @@ lie "COMMIT from a backup" 'COMMIT' "$S\ncommit" seen
 lie "SETTLE from a backup" 'SETTLE' "$S\nframe SETTLE epoch=$epoch off=1" seen
 lie "FENCED from a backup" 'FENCED' "$S\nframe FENCED" seen
 lie "a second HELLO" 'HELLO' "$S\nhello" seen
-lie "half a frame" 'closed' "$S\nframe HELLO plen=4000\nclose" seen
+lie "half a frame" 'closed|broke' "$S\nframe HELLO plen=4000\nclose" seen
 
 # Verdicts that nobody asked for do nothing: the epoch has to be whole before one is ordered.
-lie "DONE for epochs never ordered" 'silent|closed|not outstanding' \
+lie "DONE for epochs never ordered" 'silent|closed|broke|not outstanding' \
 	"$S\nframe DONE epoch=1\nframe DONE epoch=0xffffffffffffffff\nframe PREPARED epoch=7\nframe ABORTED epoch=7\nframe REFUSED epoch=1 off=28\nframe HASHR off=3 len=1\nclose" seen
 guest_goes_on "after all that"
 # One who joins and goes, again and again: each time the primary waits longer.

@@ -44,7 +44,7 @@ everybody() { # MNT
 	turned_down "$1" "$(said_of plain)" "HTTP" plain
 	head -c 5000 /dev/urandom >"$T/plain"
 	printf '\001' | dd of="$T/plain" conv=notrunc status=none
-	turned_down "$1" "$(said_of plain)" "garbage" plain
+	turned_down "$1" "$(said_of plain)|TLS handshake" "garbage" plain
 	: >"$T/plain"
 	turned_down "$1" 'closed|handshake' "nothing, and an end" peer -t none -s <(echo close) connect "127.0.0.1:$PORT"
 }

@@ -98,6 +98,15 @@ static SSL_CTX *tls_ctx(const struct peer *p, bool server)
 	return ctx;
 }
 
+static SSL *tls_new(const struct peer *p, bool server)
+{
+	SSL_CTX *ctx = tls_ctx(p, server);
+	SSL *ssl = SSL_new(ctx);
+
+	SSL_CTX_free(ctx); /* the session has its own hold of it */
+	return ssl;
+}
+
 static void tls_start(struct peer *p, bool server)
 {
 	struct timeval limit = { 20, 0 };
@@ -107,7 +116,7 @@ static void tls_start(struct peer *p, bool server)
 		say("connected");
 		return;
 	}
-	p->ssl = SSL_new(tls_ctx(p, server));
+	p->ssl = tls_new(p, server);
 	SSL_set_fd(p->ssl, p->fd);
 	if ((server ? SSL_accept(p->ssl) : SSL_connect(p->ssl)) == 1) {
 		say("connected %s", SSL_get_version(p->ssl));
@@ -229,7 +238,7 @@ int relay(const char *port, const char *to, const char *file)
 /* The bytes of a ClientHello. */
 static size_t client_hello(const struct peer *p, uint8_t *buf, size_t size)
 {
-	SSL *ssl = SSL_new(tls_ctx(p, false));
+	SSL *ssl = tls_new(p, false);
 	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
 
 	SSL_set_bio(ssl, in, out);
@@ -295,5 +304,8 @@ int flood(const char *to, int count, const char *kind, int rate, struct peer *p)
 		(void)poll(fds, (nfds_t)count + 1, TURN_MS);
 	}
 	say("opened %lu", opened);
+	freeaddrinfo(ai);
+	free(fds);
+	free(said);
 	return 0;
 }
