@@ -430,6 +430,8 @@ static int commit_got(struct node *n, struct plink *l)
 		           f->len, e->count);
 		return -EPROTO;
 	}
+	if (epoch_names_clash(n, e))
+		return -EPROTO;
 	e->generation = get_u64(&g);
 	size_t len = f->payload_len - 8;
 

@@ -568,6 +568,7 @@ void epoch_apply(struct node *n, struct epoch *e);
 void epoch_seal(struct node *n, struct epoch *e);
 void epoch_reset_views(struct node *n);
 bool epoch_references(const struct node *n, const struct image *img);
+bool epoch_names_clash(const struct node *n, const struct epoch *e);
 int epoch_merge(struct epoch *to, struct epoch *older);
 int record_apply(struct node *n, struct epoch *e, const struct record *r, uint64_t pos, const void *payload);
 

@@ -266,6 +266,26 @@ int epoch_merge(struct epoch *to, struct epoch *older)
 	return 0;
 }
 
+static bool name_taken(const struct node *n, const struct image *img)
+{
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i != img && i->next_visible && !strcmp(i->next_name, img->next_name))
+			return true;
+	return false;
+}
+
+/* Whether an image that e names, or a first sync, bears the name of another: one file would take the other's place. */
+bool epoch_names_clash(const struct node *n, const struct epoch *e)
+{
+	for (const struct epimg *ei = e->images; ei; ei = ei->next)
+		if (ei->renamed && ei->image->next_visible && name_taken(n, ei->image))
+			return true;
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i->direct && i->next_visible && name_taken(n, i))
+			return true;
+	return false;
+}
+
 static bool references(const struct epoch *e, const struct image *img)
 {
 	for (const struct epimg *ei = e ? e->images : NULL; ei; ei = ei->next)
