@@ -409,6 +409,7 @@ int main(int argc, char **argv)
 	d->ready_fd = d->signal_fd = -1;
 	if (options_parse(&d->options, argc, argv, err, sizeof(err))) {
 		log_error("%s", err);
+		free(d);
 		return EXIT_USAGE;
 	}
 	if (d->options.debug)
