@@ -72,6 +72,7 @@ struct lane {
 	struct pool pools[POOLS];
 	struct lane_req *reads, **reads_tail; /* wait for a pool's buffer */
 	struct lane_req *free_reqs;
+	struct lane_req *made; /* all there are, by their made */
 	unsigned reqs;
 	size_t slab_bytes;
 };
@@ -153,12 +154,15 @@ static struct lane_req *req_get(struct lane *lane)
 {
 	struct lane_req *r = lane->free_reqs;
 
-	if (r)
+	if (r) {
 		lane->free_reqs = r->next;
-	else
+	} else {
 		r = malloc(sizeof(*r)); /* only when there were never so many before */
-	if (!r)
-		return NULL;
+		if (!r)
+			return NULL;
+		r->made = lane->made;
+		lane->made = r;
+	}
 	lane->reqs++;
 	memset(r, 0, offsetof(struct lane_req, iov));
 	r->lane = lane;
@@ -518,10 +522,11 @@ void lane_destroy(struct lane *lane)
 	}
 	if (lane->rmem)
 		munmap(lane->rmem, (size_t)RBUFS * RBUF_STRIDE);
-	while (lane->free_reqs) {
-		struct lane_req *r = lane->free_reqs;
+	while (lane->made) { /* unanswered ones too: what came when the drain was over */
+		struct lane_req *r = lane->made;
 
-		lane->free_reqs = r->next;
+		lane->made = r->made;
+		free(r->slab);
 		free(r);
 	}
 	free(lane);

@@ -43,6 +43,7 @@ struct lane_req {
 		struct fuse_write_out write;
 	} out;
 	struct iovec iov[2];
+	struct lane_req *made; /* the one made before it: never changes */
 };
 
 struct lane_handler {
