@@ -382,6 +382,14 @@ disk_dies() { # DIR
 disk_lives() { # DIR
 	loop_limit "$(findmnt -no SOURCE -M "$1")" 0
 }
+# What a reboot does with a file system that saw errors. Nobody may use it meanwhile.
+disk_checked() { # DIR
+	local rc=0
+	umount "$1"
+	e2fsck -fy "$T/${1##*/}.disk" >"$T/fsck.log" 2>&1 || rc=$?
+	[ "$rc" -le 1 ] || fail "e2fsck: $(cat "$T/fsck.log")"
+	mount -o loop "$T/${1##*/}.disk" "$1"
+}
 # Part of a file on such a disk goes bad: the middle of its piece that lies farthest out to the disk's end. What fails is
 # BAD_LEN MiB at BAD_OFF, whole mebibytes.
 disk_goes_bad() { # DIR FILE

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # One image's disk fails: the other images of the mount are written, committed and protected as before, and another node of
 # the same machine does not change its mode.
+# daemon-may-fail: a disk of its is bad, and it says so at its end
 . "$(dirname "$0")/../lib.sh" || exit 1
 require_root
 require filefrag

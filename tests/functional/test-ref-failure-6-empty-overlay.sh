@@ -27,6 +27,7 @@ disk_lives "$T/jdisk"
 stop "$A"
 umount "$B"
 wait_for 60 gone "$BS" || fail "the backup does not end"
+disk_checked "$T/jdisk"
 start_backup "journal=$T/jdisk/journal"
 now=$(status "$B" .epoch.committed)
 say "epoch $epoch before, $now with the disk back"

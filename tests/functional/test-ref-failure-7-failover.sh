@@ -22,6 +22,7 @@ must_fail put_pattern "$B/disk.img" 33 0 4
 disk_lives "$BS"
 umount "$B"
 wait_for 60 gone "$BS" || fail "the backup does not end"
+disk_checked "$BS"
 start_backup
 failover "$B" "epoch=$epoch"
 assert_pattern "$B/disk.img" 22 0 16 "after the failover"
