@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # The daemon's Nth allocation fails, for some N (ALLOC_STEP=1: for all): at start, with a session, with guests' writes, a
 # flush, at the end. It never dies by a signal and never hangs; when memory is back the pair heals and the copies are equal.
+# not-sanitized: what it runs is a build of its own, whose malloc fails; the fuzzers do the same under ASan
 . "$(dirname "$0")/../lib.sh" || exit 1
 require_root
 [ -x "$BUILD/failing/colofs" ] || fail "no $BUILD/failing/colofs was built"
