@@ -133,8 +133,8 @@ tests: all $(BUILD)/failing/colofs $(UNIT) $(TESTTOOLS) $(CRASH) $(if $(SIM),$(B
 SANITIZE := BUILD=$(BUILD)/asan HARDEN=-fPIE \
 	CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 sanitized:
-	@$(MAKE) --no-print-directory $(SANITIZE) all tools
-tools: $(TESTTOOLS)
+	@$(MAKE) --no-print-directory $(SANITIZE) all
+	@for tool in $(TESTTOOLS:$(BUILD)/%=%); do ln -sf ../$$tool $(BUILD)/asan/; done # no product: as they are
 
 # Where there are threads: under ThreadSanitizer, each with the product's source inside.
 threads:
@@ -186,4 +186,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests sanitized tools threads fuzz deps check check-xen soak coverage demo bench install format clean
+.PHONY: all tests sanitized threads fuzz deps check check-xen soak coverage demo bench install format clean

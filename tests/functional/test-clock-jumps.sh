@@ -3,6 +3,7 @@
 # Clocks that jump, under fio --verify and commits by the clock: the time of day a day forth and an hour back, the
 # monotonic clock an hour forth (a host that slept), on each node; and two nodes whose monotonic clocks lie weeks apart. The
 # link is not lost for it, commits go on, and the guest notices nothing.
+# not-sanitized: a preloaded library and that of ASan both want to be the first
 . "$(dirname "$0")/../lib.sh" || exit 1
 . "$TESTS/lib-faults.sh"
 net_setup

@@ -3,6 +3,7 @@
 # The backup's disk fails, below its journal and below its images: EIO, ENOSPC, a failed flush. The primary's guest sees no
 # error and no stall, no flush is acknowledged that is not durable, the backup says what is wrong and keeps its epoch; with
 # the disk mended, and mounted again where it had failed, the pair is protected and equal.
+# daemon-may-fail: a disk of its fails, and it says so at its end
 . "$(dirname "$0")/../lib.sh" || exit 1
 . "$TESTS/lib-faults.sh"
 require_root

@@ -3,7 +3,7 @@
 # The daemon's memory holds private keys and guests' data: it never dumps core, whatever limit it was started with
 # or given later, and a process of the same user without CAP_SYS_PTRACE cannot look into it.
 # daemon-may-fail: it is made to abort
-# not-sanitized: the sanitizer has its own opinion of dumps.
+# not-sanitized: it aborts a daemon, which a sanitizer takes for a finding
 . "$(dirname "$0")/../lib.sh" || exit 1
 require_root
 require perl prlimit setpriv

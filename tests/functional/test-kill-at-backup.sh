@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # SIGKILL of the backup at each STEPth io_uring_enter of a short life, from a random OFFSET on: the restarted backup shows one epoch, acknowledged <= it <= sent, and the pair heals.
 # The soak kill-at-every takes all of them.
+# not-sanitized: the leak check does not work under strace
 . "$(dirname "$0")/../lib.sh" || exit 1
 . "$TESTS/lib-kill.sh"
 require_root
