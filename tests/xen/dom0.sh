@@ -82,7 +82,7 @@ guest_create() { # NAME IMAGE KERNEL-ARGUMENTS
 		on_poweroff = "destroy"
 		on_crash = "destroy"
 		on_reboot = "destroy"
-		disk = ['format=raw,vdev=xvda,access=rw,backendtype=qdisk,target=$2']
+		$(sed -n "/^disk =/s|/srv/vm1/disk.img|$2|p" $share/examples/xen-vm1.cfg)
 	END
 	: >"/tmp/con/guest-$1.log"
 	exec {guest_fd}<"/tmp/con/guest-$1.log"
@@ -218,18 +218,21 @@ corrupt() { # one block in sixteen
 	done
 }
 on_the_primary() {
-	local acked
+	local acked early
 	guest_create vm1 $a/disk.img story=before
 	must "vm1: started, and its files are written" await_guest written
 	find_qemu $a/disk.img
 	must "the image is open in a QEMU of Xen's" grep -aq xen-qemu "/proc/${qemu_pid:-none}/cmdline"
 	report_qdisk
 	must "the guest goes on writing" wait_for churned_to 3
+	check "examples/checkpoint.sh" sh $share/examples/checkpoint.sh $a early
+	early=$(state $b .epoch.committed)
+	must "more files after it" wait_for churned_to $((churned + 3))
 	acked=$churned
 	check "echo flush > $a/.colo/ctl" flush
 	note "$(cat $a/.colo/ctl)"
 	epoch=$(state $b .epoch.committed)
-	check "both nodes are at epoch $epoch" [ "$(state $a .epoch.committed)" = "$epoch" ]
+	check "both nodes are at one new epoch" [ "$early $(state $a .epoch.committed)" = "$((epoch - 1)) $epoch" ]
 	dd if=$b/disk.img of=$at_flush bs=1M conv=sparse status=none
 	check "the guest goes on after the flush" wait_for churned_to $((acked + 5))
 	type_to_guest flushed

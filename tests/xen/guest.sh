@@ -22,10 +22,11 @@ check() { # NAME COMMAND...
 	shift
 	if "$@" >/out 2>&1; then
 		say "ok $name"
-	else
-		say "FAIL $name"
-		head -n 8 /out | sed 's/^/GUEST note /'
+		return 0
 	fi
+	say "FAIL $name"
+	head -n 8 /out | sed 's/^/GUEST note /'
+	return 1
 }
 await() { # WORD: until dom0 types it
 	while read -r word && [ "$word" != "$1" ]; do :; done
@@ -120,7 +121,7 @@ life_before() {
 	raw_disk
 	check "mkfs.ext4, discarding the whole disk" \
 		/sbin/mke2fs -F -t ext4 -E discard,lazy_itable_init=0,lazy_journal_init=0 $disk
-	check "mount" mount -t ext4 $disk $mnt
+	check "mount" mount -t ext4 $disk $mnt || return
 	check "30 files in 3 directories" write_files $mnt/set 30
 	head -c 6000000 /dev/zero >$mnt/junk
 	sync
@@ -161,7 +162,7 @@ life_after() {
 	check "e2fsck replays the journal" fsck_replay
 	tail -n 1 /out | sed 's/^/GUEST note /'
 	check "e2fsck finds it clean" /sbin/e2fsck -fn $disk
-	check "mount" mount -t ext4 $disk $mnt
+	check "mount" mount -t ext4 $disk $mnt || return
 	check "the flushed files have their checksums" sh -c "cd $mnt/set && sha256sum -c SUMS"
 	check "the removed flushed file is there again" test -s $mnt/set/f29
 	check "files written after the flush are absent" test ! -e $mnt/unflushed
