@@ -13,6 +13,7 @@
 struct side side[2];
 bool wrong;
 const char *pair_context = "";
+char pair_reply[8192];
 
 void fault(const char *fmt, ...)
 {
@@ -172,7 +173,8 @@ int guest(int at, struct guest_io g, const char *name)
 	if (img)
 		image_close(n, img);
 	host_end(&side[at].host);
-	if (g.error && g.error != -ENOMEM && g.error != -EIO && g.error != -ENOSPC && g.error != -EEXIST)
+	if (g.error && g.error != -ENOMEM && g.error != -EIO && g.error != -ENOSPC && g.error != -EEXIST && g.error != -EROFS &&
+	    g.error != -EBADMSG)
 		fault("a guest got %s", strerror(-g.error));
 	return g.error;
 }
@@ -203,6 +205,7 @@ int command(int at, struct command c)
 		fault("a command hangs");
 		exit(1);
 	}
+	snprintf(pair_reply, sizeof(pair_reply), "%s", r.reply);
 	return r.error;
 }
 

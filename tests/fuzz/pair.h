@@ -17,6 +17,8 @@ extern struct side side[2];      /* the primary, its backup */
 extern bool wrong;               /* something was not as it must be: fault() has said what */
 extern const char *pair_context; /* what a fault's line begins with */
 
+extern char pair_reply[8192];    /* of the last command */
+
 /* The first of a script is printed, what follows from it is not. */
 void fault(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

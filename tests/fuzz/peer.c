@@ -267,6 +267,12 @@ static void status(struct peer *p)
 	peer_demand(text && strlen(text) == len, "status.json");
 	free(text);
 	status_free(&s);
+	peer_demand(!node_events_open(p->host.node), "no memory for events");
+	for (uint64_t i = 1; i < node_events_next(p->host.node); i++) {
+		const char *line = node_event(p->host.node, i);
+
+		peer_demand(line && (!*line || (*line == '{' && !strcmp(line + strlen(line) - 2, "}\n"))), "an event is no object");
+	}
 }
 
 /* ---- raw frames ---- */
