@@ -119,24 +119,23 @@ static void overlay_step(struct node *n)
 }
 
 /* The overlay becomes the newest seal: no data is copied. */
-static void seal_overlay(struct node *n)
+static int seal_overlay(struct node *n)
 {
 	struct epoch *e = epoch_new(n->committed, n->st.session_high);
 	bool any = false;
 
-	if (!e) {
-		node_fail(n, "out of memory");
-		return;
-	}
+	if (!e)
+		return -ENOMEM;
+	for (struct image *i = n->images; i; i = i->next)
+		if ((i->overlay.extents || i->overlay_sized) && !epoch_image(n, e, i)) {
+			epoch_free(e);
+			return -ENOMEM;
+		}
 	for (struct image *i = n->images; i; i = i->next) {
 		if (!i->overlay.extents && !i->overlay_sized)
 			continue;
 		struct epimg *ei = epoch_image(n, e, i);
 
-		if (!ei) {
-			node_fail(n, "out of memory");
-			return;
-		}
 		ei->map = i->overlay;
 		map_init(&i->overlay, n->arena);
 		if (i->overlay_sized) {
@@ -148,12 +147,13 @@ static void seal_overlay(struct node *n)
 	}
 	if (!any) {
 		epoch_free(e);
-		return;
+		return 0;
 	}
 	e->has_overlay = true;
 	e->version = ++n->version;
 	epoch_seal(n, e);
 	n->overlay_bytes = 0;
+	return 0;
 }
 
 static void taken(struct save *s, int error)
@@ -176,7 +176,11 @@ static void taken(struct save *s, int error)
 		n->prep_ep = NULL;
 		epoch_reset_views(n);
 	}
-	seal_overlay(n);
+	if (seal_overlay(n)) { /* the disk knows of it; to serve without the overlay would be a wrong answer */
+		node_fail(n, "failover: out of memory");
+		command_reply(n, r, -EIO, "promoted, but out of memory here: umount, and mount again");
+		return;
+	}
 	n->local_path = true;
 	n->role = NODE_PRIMARY;
 	n->failed = false; /* `force` from mode failed: the committed state is what is served */
