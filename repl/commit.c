@@ -85,8 +85,12 @@ static void shared_saved(struct save *s, int error)
 {
 	struct node *n = s->owner;
 
-	if (error || !primary_mirrors(n))
+	if (!primary_mirrors(n))
 		return;
+	if (error) { /* not protected by what the disk does not know of: the next session tries again */
+		link_drop(n, n->live, "the state file cannot be written");
+		return;
+	}
 	n->raised = false;
 	n->protected_ = true;
 	n->have_sets = true;
