@@ -67,13 +67,15 @@ $(BUILD)/all.a: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(CORE) $(SHELL_SRC))
 	@rm -f $@; ar rcs $@ $^
 $(UNIT): $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/all.a
 	$(LINK)
+WRAP_ALLOC := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc reallocarray aligned_alloc mmap)
 # Its allocators stand between the core and libc.
 $(BUILD)/unit/test_alloc $(BUILD)/unit/test_pair: $(BUILD)/tests/fuzz/host.o $(BUILD)/tests/fuzz/pair.o
 # The daemon whose Nth allocation fails: tests/functional/test-alloc-failures.sh.
 $(BUILD)/failing/colofs: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(CORE) $(SHELL_SRC) $(FS) tests/failing/nth.c)
 	$(LINK)
-$(BUILD)/failing/colofs: LDHARDEN += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc reallocarray aligned_alloc mmap strdup)
-$(BUILD)/unit/test_alloc: LDHARDEN += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc reallocarray aligned_alloc mmap)
+$(BUILD)/failing/colofs: LDHARDEN += $(WRAP_ALLOC) -Wl,--wrap=strdup
+$(BUILD)/unit/test_alloc: $(BUILD)/tests/fuzz/alloc.o
+$(BUILD)/unit/test_alloc: LDHARDEN += $(WRAP_ALLOC)
 # The simulator has its own objects of the core: with the faults of repl/mutant.h in them, asleep. It
 # runs millions of steps: optimised further, for this machine, without the run-time hardening; asserts in place.
 SIM_CFLAGS = -std=gnu11 $(WARN) -fno-delete-null-pointer-checks -fno-strict-overflow -fno-strict-aliasing -fPIE \
@@ -83,7 +85,8 @@ $(BUILD)/simulator/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@$(if $(V),,echo "  CC $< (simulator)")
 	$(Q)$(CC) $(SIM_CFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/sim: $(patsubst %.c,$(BUILD)/$(if $(COVERAGE),,simulator/)%.o,$(SIM) $(CTL) $(CORE))
+$(BUILD)/sim: $(patsubst %.c,$(BUILD)/simulator/%.o,$(SIM)) \
+	$(patsubst %.c,$(BUILD)/$(if $(COVERAGE),,simulator/)%.o,$(CTL) $(CORE))
 	$(LINK)
 $(BUILD)/peer: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/peer/*.c))
 $(TESTTOOLS): $(BUILD)/%: $(BUILD)/tests/%.o
@@ -107,7 +110,7 @@ $(BUILD)/crash-load: $(patsubst %,$(BUILD)/tests/crash/%.o,load model)
 
 # Fuzz targets: clang's libFuzzer with sanitizers, objects of their own. COVERAGE=1: plain programs that replay inputs.
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_SHARED := tests/fuzz/host.c tests/fuzz/peer.c tests/fuzz/peer_guest.c
+FUZZ_SHARED := $(patsubst %,tests/fuzz/%.c,host peer peer_guest alloc)
 ifeq ($(COVERAGE),)
 FUZZ_CC = clang -std=gnu11 $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCOLOFS_VERSION='"$(VERSION)"' -O1 -g \
 	$(shell pkg-config --cflags $(PKGS)) $(if $(filter repl/%,$<),-include tests/fuzz/pool.h)
@@ -120,12 +123,14 @@ $(BUILD)/fuzz/all.a: $(patsubst %.c,$(BUILD)/fuzz/%.o,$(CTL) $(CORE) repl/tls_se
 	@rm -f $@; ar rcs $@ $^
 $(FUZZ): $(BUILD)/fuzz/%: $(BUILD)/fuzz/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/all.a
 	@$(if $(V),,echo "  LD $@")
-	$(Q)clang -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $^ $(LIBS)
+	$(Q)clang -fsanitize=fuzzer,$(FUZZ_SAN) $(WRAP_ALLOC) -o $@ $^ $(LIBS)
 else
 $(FUZZ): $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/fuzz_%.o $(patsubst %.c,$(BUILD)/%.o,$(FUZZ_SHARED) tests/fuzz/main.c) $(BUILD)/all.a
 	$(LINK)
+$(FUZZ): LDHARDEN += $(WRAP_ALLOC)
 endif
 fuzz: $(FUZZ)
+covered: all $(UNIT) $(FUZZ) $(BUILD)/sim $(BUILD)/epoch_reader
 
 tests: all $(BUILD)/failing/colofs $(UNIT) $(TESTTOOLS) $(CRASH) $(if $(SIM),$(BUILD)/sim)
 
@@ -186,4 +191,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests sanitized threads fuzz deps check check-xen soak coverage demo bench install format clean
+.PHONY: all tests sanitized tools threads fuzz covered deps check check-xen soak coverage demo bench install format clean

@@ -7,10 +7,10 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 : "${BUILD:=$PWD/build}" "${COVERAGE_BAR:=90}" "${COVERAGE_SIM_SECONDS:=90}"
 b=$BUILD/coverage
-functional="pair-commit-visible failover-after-crash prepare-commit umount-drains"
+functional="pair-commit-visible failover-after-crash prepare-commit umount-drains verify events journal-disk-full"
 
 # -O0: each branch as it is written; without what needs optimisation.
-make --no-print-directory -j2 BUILD="$b" COVERAGE=1 CFLAGS="-O0 -g --coverage" HARDEN=-fPIE tests fuzz >"$BUILD/coverage.log" 2>&1 || {
+make --no-print-directory -j2 BUILD="$b" COVERAGE=1 CFLAGS="-O0 -g --coverage" HARDEN=-fPIE covered >"$BUILD/coverage.log" 2>&1 || {
 	tail -n 30 "$BUILD/coverage.log"
 	exit 1
 }

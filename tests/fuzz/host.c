@@ -477,8 +477,10 @@ uint32_t host_io(struct host *h, uint32_t n)
 		if (!h->queue)
 			h->queue_tail = &h->queue;
 		h->queued--;
-		if (h->fail_next && io->op != IO_CLOSE) {
-			h->fail_next--;
+		bool fails = io->op != IO_CLOSE && io->op != IO_READ && ++h->io_count == h->io_fail_at;
+
+		if ((h->fail_next && io->op != IO_CLOSE) || fails) {
+			h->fail_next -= !fails;
 			h->io_failures++;
 			io->result = h->fail_error;
 		} else {

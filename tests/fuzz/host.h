@@ -48,6 +48,7 @@ struct host {
 	uint32_t queued, fail_next;  /* fail_next: of the requests that come now, this many */
 	int fail_error;
 	uint64_t io_failures;
+	uint64_t io_count, io_fail_at; /* the request but reads, counted from 1, that fails too; 0 none */
 	struct host_link links[LINKS_MAX];
 	bool dialling, ready, stopped;
 	int ready_error, stop_error;

@@ -261,6 +261,7 @@ static void status(struct peer *p)
 	struct status s;
 	size_t len;
 
+	alloc_fail_at = 0;
 	node_status(p->host.node, &s);
 	char *text = status_json(&s, &len);
 
@@ -333,10 +334,18 @@ static void raw(struct peer *p)
 	deliver(p, c, c->out_len);
 }
 
-static void fail_disk(struct peer *p)
+/* The disk, or memory, is short for a while. */
+static void fail(struct peer *p)
 {
 	static const int errors[] = { -EIO, -ENOSPC, -EDQUOT };
+	uint8_t what = get_u8(&p->in) % 4;
 
+	if (what == 1) {
+		alloc_fail_at = alloc_count + 1 + get_u8(&p->in) % 32;
+		alloc_fail_count = 1 + get_u8(&p->in) % 4;
+	}
+	if (what)
+		return;
 	p->host.fail_error = errors[get_u8(&p->in) % 3];
 	p->host.fail_next = 1 + get_u8(&p->in) % 4;
 }
@@ -401,8 +410,7 @@ void peer_common(struct peer *p, uint8_t op)
 			peer_absorb(p);
 		break;
 	case 19:
-		if (get_u8(&p->in) % 4 == 0)
-			fail_disk(p);
+		fail(p);
 		break;
 	case 20:
 		status(p);
@@ -431,6 +439,8 @@ void peer_common(struct peer *p, uint8_t op)
 void peer_begin(struct peer *p, const uint8_t *data, size_t len, int role)
 {
 	memset(p, 0, sizeof(*p));
+	alloc_fail_at = 0;
+	host_realloc = __real_realloc;
 	p->in = getter_init(data, len);
 	host_init(&p->host, 3, role);
 	p->host.loud = getenv("FUZZ_LOUD") != NULL;
@@ -456,6 +466,7 @@ static void rest(struct peer *p)
 	for (int i = 0; i < 3; i++)
 		host_link_cut(&p->host, p->conn[i].link);
 	p->host.fail_next = 0;
+	alloc_fail_at = 0;
 	host_settle(&p->host);
 	for (int i = 0; i < 3; i++)
 		if (!p->command_busy[i]) { /* on-link-loss=suspend holds writes until it is told */
@@ -479,6 +490,7 @@ static void rest(struct peer *p)
 
 static uint64_t committed(struct node *n)
 {
+	alloc_fail_at = 0;
 	struct status s;
 
 	node_status(n, &s);

@@ -10,6 +10,7 @@
 #include "../../repl/bytes.h"
 #include "../../repl/core.h"
 #include "../../repl/frame.h"
+#include "alloc.h"
 #include "host.h"
 
 #define PEER_GUESTS 4

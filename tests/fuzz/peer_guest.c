@@ -62,7 +62,7 @@ void peer_guest(struct peer *p)
 		memcpy(s->io.name, name, name_len);
 	}
 	if (!s->buf)
-		s->buf = calloc(1, PEER_GUEST_BYTES);
+		s->buf = memset(host_realloc(NULL, PEER_GUEST_BYTES), 0, PEER_GUEST_BYTES);
 	s->io.buf = s->buf;
 	s->busy = true;
 	s->since_ms = p->host.now_ms;

@@ -2,9 +2,11 @@
 /* See pool.h. One region, cut up as needed; free blocks of each size are kept in a list of their own. */
 #define POOL_ITSELF
 #include "pool.h"
+#include "alloc.h"
 
 #include <sanitizer/asan_interface.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define REGION (1ull << 30)
@@ -20,6 +22,9 @@ static struct {
 static uint8_t *region;
 static size_t used;
 static uint32_t *page_class; /* of a block's first page, plus one */
+
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off);
 
 static size_t class_of(size_t size)
 {
@@ -37,14 +42,17 @@ void *pool_aligned_alloc(size_t align, size_t size)
 	size_t rounded = (size + PAGE - 1) / PAGE * PAGE, i = size < SMALL ? SIZES : class_of(rounded);
 	uint8_t *p;
 
+	if (alloc_fails())
+		return NULL;
 	if (!region) {
-		region = mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		page_class = calloc(REGION / PAGE, sizeof(*page_class));
+		region = __real_mmap(NULL, REGION, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		page_class = __real_realloc(NULL, REGION / PAGE * sizeof(*page_class));
 		if (region == MAP_FAILED || !page_class)
 			abort();
+		memset(page_class, 0, REGION / PAGE * sizeof(*page_class));
 	}
 	if (i == SIZES || align > PAGE || used + rounded + PAGE > REGION)
-		return aligned_alloc(align, size);
+		return __real_aligned_alloc(align, size);
 	if (sizes[i].count) {
 		p = sizes[i].free[--sizes[i].count];
 	} else {
@@ -73,7 +81,7 @@ void pool_free(void *ptr)
 	class--;
 	if (sizes[class].count == sizes[class].room) {
 		sizes[class].room = sizes[class].room * 2 + 16;
-		sizes[class].free = realloc(sizes[class].free, sizes[class].room * sizeof(void *));
+		sizes[class].free = __real_realloc(sizes[class].free, sizes[class].room * sizeof(void *));
 		if (!sizes[class].free)
 			abort();
 	}

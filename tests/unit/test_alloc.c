@@ -1,86 +1,31 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The Nth allocation of the core fails, for every N: a scripted pair of nodes (first sync, guests on both, checkpoints, a
+ * The Nth allocation of the core fails, or the Nth request to a disk, for every N: a scripted pair of nodes (first sync, guests on both, checkpoints, a
  * prepared one, a lost link, names, a failover) is run again and again. Never a crash and never a wrong answer: a guest
  * or a command gets an error at worst, or the link is dropped; afterwards the pair heals and both copies are equal.
  * The linker puts the allocators below between the core and libc (--wrap, see the Makefile).
  *
- * test_alloc [SEED [FIRST [LAST]]]: one N or some of them, to see one again.
+ * test_alloc [SEED [FIRST [LAST]]]: one N or some of them, to see one again; test_alloc SEED NODE N ERRNO: one request of
+ * node 0 or 1. LOUD=1: with what the nodes log.
  */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../../repl/core.h"
+#include "../fuzz/alloc.h"
 #include "../fuzz/pair.h"
 #include "check.h"
 
 #define BLOCKS 40u
 #define UNKNOWN 0xffu
 
-/* ---- allocators ---- */
-
-static uint64_t allocations, fail_at;   /* fail_at: counted from 1; 0 none */
-static uint32_t fail_count;             /* that many in a row */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t align, size_t size);
-void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-void *__wrap_reallocarray(void *p, size_t n, size_t size);
-void *__wrap_aligned_alloc(size_t align, size_t size);
-void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off);
-
-static bool fails(void)
-{
-	allocations++;
-	if (!fail_at || allocations < fail_at || allocations >= fail_at + fail_count)
-		return false;
-	errno = ENOMEM;
-	return true;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-	return fails() ? NULL : __real_realloc(p, size);
-}
-
-void *__wrap_reallocarray(void *p, size_t n, size_t size)
-{
-	return fails() ? NULL : __real_realloc(p, n * size);
-}
-
-void *__wrap_aligned_alloc(size_t align, size_t size)
-{
-	return fails() ? NULL : __real_aligned_alloc(align, size);
-}
-
-void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t off)
-{
-	return fails() ? MAP_FAILED : __real_mmap(at, len, prot, flags, fd, off);
-}
-
 static void died(int sig)
 {
 	char text[100];
 	int len = snprintf(text, sizeof(text), "# signal %d with allocation %llu failing (%u in a row)\n", sig,
-	                   (unsigned long long)fail_at, fail_count);
+	                   (unsigned long long)alloc_fail_at, alloc_fail_count);
 
 	if (write(STDOUT_FILENO, text, (size_t)len) < 0)
 		_exit(2);
@@ -89,6 +34,10 @@ static void died(int sig)
 }
 
 /* ---- what must be there ---- */
+
+static int io_side = -1, io_error; /* whose disk fails */
+static uint64_t io_fail_at;
+static bool io_reached; /* there was such a request */
 
 static uint64_t first_n = 1, last_n = UINT64_MAX, total; /* the Ns */
 
@@ -183,9 +132,13 @@ static void begin(void)
 	struct host_file *f = host_file_new(&side[0].host, FILE_IMAGE, 16);
 
 	strcpy(f->name, "disk");
-	side[0].host.loud = side[1].host.loud = fail_at && first_n == last_n;
+	side[0].host.loud = side[1].host.loud = getenv("LOUD") != NULL;
 	host_file_write(f, 0, content, sizeof(content));
-	allocations = 0;
+	if (io_side >= 0) {
+		side[io_side].host.io_fail_at = io_fail_at;
+		side[io_side].host.fail_error = io_error;
+	}
+	alloc_count = 0;
 }
 
 static void names(void)
@@ -272,23 +225,31 @@ static void failover(void)
 {
 	static uint8_t buf[2 * BLOCK];
 
+	memset(buf, 8, sizeof(buf));
+	int error = guest(1, (struct guest_io){ .op = GUEST_WRITE, .off = 31 * BLOCK, .len = BLOCK, .buf = buf }, "disk");
+
 	host_link_cut(&side[1].host, side[1].link);
 	side[1].link = -1;
+	wrote(31, 1, is_failed(&side[1]) ? UNKNOWN : 8, error);
 	host_kill(&side[0].host);
+	io_reached |= side[0].host.io_count >= io_fail_at && !io_side;
 	host_exit(&side[0].host);
+	side[1].host.config.role = -1; /* what a failed save left on the disk is one role or the other */
 	host_init(&side[0].host, 9, NODE_UNPROTECTED);
 	if (!boot(&side[0]))
 		exit(1);
 	pass(50);
 	for (int i = 0; i < 40 && side[1].host.node->role == NODE_BACKUP; i++) {
 		command(1, (struct command){ .verb = CMD_FAILOVER, .force = true });
+		if (is_failed(&side[1])) /* started again: an overlay that was not taken yet is gone with the last life */
+			disk_has[31] = UNKNOWN;
 		pass(50);
 	}
 	if (side[1].host.node->role == NODE_BACKUP)
 		fault("no failover: %s", side[1].host.node->reason);
 	check_disk(1, -1, 0);
 	memset(buf, 9, sizeof(buf));
-	int error = guest(1, (struct guest_io){ .op = GUEST_WRITE, .off = 30 * BLOCK, .len = BLOCK, .buf = buf }, "disk");
+	error = guest(1, (struct guest_io){ .op = GUEST_WRITE, .off = 30 * BLOCK, .len = BLOCK, .buf = buf }, "disk");
 
 	wrote(30, 1, 9, error);
 	error = guest(1, (struct guest_io){ .op = GUEST_SYNC }, "disk");
@@ -311,7 +272,11 @@ static bool script(void)
 {
 	static char context[60];
 
-	snprintf(context, sizeof(context), "allocation %llu failing: ", (unsigned long long)fail_at);
+	if (io_side < 0)
+		snprintf(context, sizeof(context), "allocation %llu failing: ", (unsigned long long)alloc_fail_at);
+	else
+		snprintf(context, sizeof(context), "node %d's request %llu failing (%s): ", io_side,
+		         (unsigned long long)io_fail_at, strerror(-io_error));
 	pair_context = context;
 	wrong = false;
 	begin();
@@ -337,6 +302,8 @@ static bool script(void)
 	heal();
 	compare();
 	failover();
+	if (io_side > 0)
+		io_reached = side[io_side].host.io_count >= io_fail_at;
 	host_exit(&side[0].host);
 	host_exit(&side[1].host);
 	return !wrong;
@@ -346,10 +313,10 @@ static bool script(void)
 
 static bool no_failure(void)
 {
-	fail_at = 0;
+	alloc_fail_at = 0;
 	bool good = script();
 
-	total = allocations;
+	total = alloc_count;
 	printf("# %llu allocations\n", (unsigned long long)total);
 	return good;
 }
@@ -358,8 +325,8 @@ static bool one_fails(void)
 {
 	bool good = true;
 
-	fail_count = 1;
-	for (fail_at = first_n; fail_at <= total && fail_at <= last_n; fail_at++)
+	alloc_fail_count = 1;
+	for (alloc_fail_at = first_n; alloc_fail_at <= total && alloc_fail_at <= last_n; alloc_fail_at++)
 		good &= script();
 	return good;
 }
@@ -369,10 +336,43 @@ static bool thirty_fail(void)
 {
 	bool good = true;
 
-	fail_count = 30;
-	for (fail_at = 1 + below(30); fail_at <= total; fail_at += 30)
+	alloc_fail_count = 30;
+	for (alloc_fail_at = 1 + below(30); alloc_fail_at <= total; alloc_fail_at += 30)
 		good &= script();
 	return good;
+}
+
+/* How many requests there are is known only by running out of them. */
+static bool disk_fails(int at, int error)
+{
+	bool good = true;
+
+	alloc_fail_at = 0;
+	io_side = at;
+	io_error = error;
+	io_reached = true;
+	for (io_fail_at = 1; io_reached; io_fail_at++) {
+		io_reached = false;
+		good &= script();
+	}
+	printf("# %llu requests\n", (unsigned long long)io_fail_at);
+	io_side = -1;
+	return good;
+}
+
+static bool backups_disk_fails(void)
+{
+	return disk_fails(1, -EIO);
+}
+
+static bool backups_disk_is_full(void)
+{
+	return disk_fails(1, -ENOSPC);
+}
+
+static bool primarys_disk_fails(void)
+{
+	return disk_fails(0, -EIO);
 }
 
 int main(int argc, char **argv)
@@ -382,14 +382,24 @@ int main(int argc, char **argv)
 	signal(SIGABRT, died);
 	signal(SIGFPE, died);
 	check_begin(argc, argv);
+	if (argc > 4) { /* SEED SIDE N ERRNO */
+		io_side = atoi(argv[2]);
+		io_fail_at = strtoull(argv[3], NULL, 0);
+		io_error = -atoi(argv[4]);
+		return !script();
+	}
 	if (argc > 2)
 		first_n = last_n = strtoull(argv[2], NULL, 0);
 	if (argc > 3)
 		last_n = strtoull(argv[3], NULL, 0);
 	RUN(no_failure);
 	RUN(one_fails);
-	if (argc < 3)
+	if (argc < 3) {
 		RUN(thirty_fail);
-	fail_at = 0; /* what runs at exit is not ours */
+		RUN(backups_disk_fails);
+		RUN(backups_disk_is_full);
+		RUN(primarys_disk_fails);
+	}
+	alloc_fail_at = 0; /* what runs at exit is not ours */
 	return check_end();
 }
