@@ -112,7 +112,7 @@ $(BUILD)/crash-load: $(patsubst %,$(BUILD)/tests/crash/%.o,load model)
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SHARED := $(patsubst %,tests/fuzz/%.c,host peer peer_guest alloc)
 ifeq ($(COVERAGE),)
-FUZZ_CC = clang -std=gnu11 $(WARN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCOLOFS_VERSION='"$(VERSION)"' -O1 -g \
+FUZZ_CC = clang -std=gnu11 $(WARN) -DSLOTS_ROOM=64u -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCOLOFS_VERSION='"$(VERSION)"' -O1 -g \
 	$(shell pkg-config --cflags $(PKGS)) $(if $(filter repl/%,$<),-include tests/fuzz/pool.h)
 FUZZ_SAN := address,undefined -fno-sanitize-recover=undefined
 $(BUILD)/fuzz/%.o: %.c Makefile
@@ -191,4 +191,4 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all tests sanitized tools threads fuzz covered deps check check-xen soak coverage demo bench install format clean
+.PHONY: all tests sanitized threads fuzz covered deps check check-xen soak coverage demo bench install format clean

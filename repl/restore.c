@@ -292,10 +292,13 @@ static int leftovers(struct node *n, const struct boot *boot)
 	/* Files of a first sync that was cut: compared, not sent anew, when the primary comes back. */
 	for (size_t i = 0; i < boot->image_count; i++) {
 		const struct boot_image *b = &boot->images[i];
+		struct image *img = b->id ? node_image_by_id(n, b->id) : NULL;
 
-		if (!b->id || node_image_by_id(n, b->id))
+		if (img) /* known from the journal alone, perhaps: an interrupted pass made its file, which the next may have to remove */
+			img->file = true;
+		if (!b->id || img)
 			continue;
-		struct image *img = image_add(n, b->id);
+		img = image_add(n, b->id);
 
 		if (!img)
 			return -ENOMEM;

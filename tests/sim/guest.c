@@ -303,16 +303,38 @@ static bool h_excused_fenced(const struct host *h)
 	return h->sim->phase == PHASE_FAILOVER;
 }
 
-/* It was not done, or in part: what the guest has there now is what the disk shows. */
+/* Size, name or end of the image came about although the request failed: what failed came after it. */
+static bool attr_done(const struct slot *t)
+{
+	const struct file *f = disk_file(&t->host->disk, FILE_IMAGE, t->image_id);
+
+	if (!f || !f->now)
+		return !t->attr.exists;
+	return t->attr.exists && f->size == t->attr.size && !strcmp(f->name, t->attr.name);
+}
+
+/* It was not done, or in part, or whole: what the guest has there now is what the disk shows. */
 static void fail_slot(struct sim *s, struct slot *t, struct model_image *m)
 {
+	bool done = t->has_attr && attr_done(t);
+
 	if (t->count)
 		model_fail(s, m, t->first, t->count, t->op);
 	for (uint32_t i = 0; t->has_attr && i < m->attr_count; i++)
-		if (m->attrs[i].op == t->op) {
+		if (m->attrs[i].op == t->op && done) {
+			m->attrs[i].acked = true;
+		} else if (m->attrs[i].op == t->op) {
 			memmove(&m->attrs[i], &m->attrs[i + 1], (m->attr_count - i - 1) * sizeof(m->attrs[0]));
 			m->attr_count--;
 		}
+}
+
+/* Made, but what had to follow failed: the image is there. */
+static void fail_create(struct sim *s, struct slot *t)
+{
+	for (const struct file *f = t->host->disk.files; f; f = f->next)
+		if (f->kind == FILE_IMAGE && f->now && !strcmp(f->name, t->attr.name) && !model_image(s, f->id))
+			model_add(s, f->id, t->attr.name, t->op);
 }
 
 static void primary_failed(struct sim *s, struct slot *t)
@@ -326,6 +348,8 @@ static void primary_failed(struct sim *s, struct slot *t)
 		happened(s, H_GUEST_ERROR);
 		if (m && t->op)
 			fail_slot(s, t, m);
+		if (t->kind == K_CREATE)
+			fail_create(s, t);
 		return;
 	}
 	violation(s, "the primary's guest gets %s for a request of kind %u at %llu+%llu",

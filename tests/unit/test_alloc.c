@@ -81,12 +81,23 @@ static bool check_disk(int at, int twin, uint8_t twin_value)
 	return true;
 }
 
+/* An fdatasync of an image failed: until the node is mounted again no flush may say done. */
+static void mount_again(void)
+{
+	for (const struct image *i = side[0].host.node->images; i; i = i->next)
+		if (i->sync_failed) {
+			reboot(&side[0]);
+			return;
+		}
+}
+
 /* A checkpoint, tried until it is there: in between the pair may have to heal. */
 static void flush(void)
 {
 	for (int i = 0; i < 40 && !wrong; i++) {
 		if (!command(0, (struct command){ .verb = CMD_FLUSH }))
 			return;
+		mount_again();
 		heal();
 	}
 	fault("no flush succeeds any more");
