@@ -350,6 +350,9 @@ static void fail(struct peer *p)
 	p->host.fail_next = 1 + get_u8(&p->in) % 4;
 }
 
+/* A first sync's frames are charged 7680 bytes each at least (frame_cost), up to DIRECT_MAX; the rest is hashes' and guests'. */
+#define CLAIMS_MAX (DIRECT_MAX / 7680 + 1000)
+
 /* What the peer makes this node remember is bounded, however fast it sends and however slow the disk is. */
 static void bounded(const struct peer *p)
 {
@@ -357,7 +360,7 @@ static void bounded(const struct peer *p)
 
 	for (const struct image *i = p->host.node->images; i; i = i->next)
 		claims += i->claims.count;
-	peer_demand(claims <= HOST_QUEUE_MAX, "thousands of requests wait for the disk: nothing bounds them");
+	peer_demand(claims <= CLAIMS_MAX, "thousands of requests wait for the disk: nothing bounds them");
 	peer_demand(p->host.node->image_count <= IMAGES_MAX, "too many images");
 }
 
