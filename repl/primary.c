@@ -352,6 +352,8 @@ static void write_end(struct node *n, struct guest_io *g, int error)
  */
 void image_sync_failed(struct image *img, int error)
 {
+	if (!img->visible && error == -ENOENT) /* its last name went in an earlier life, and the file with it */
+		return;
 	if (!img->sync_failed)
 		node_error(img->node, "fdatasync of image %s failed: %s; what it holds on disk is uncertain: fsync and flush "
 		           "fail until this node is mounted again", img->name, strerror(-error));

@@ -412,8 +412,7 @@ void store_close(struct store *s)
 		munmap(s->zeroes, STORE_ZERO_LEN);
 	free(s->ops);
 	close_fd(s->ids_fd);
-	close_fd(s->seg_lock_fd);
-	close_fd(s->lock_fd);
+	/* The locks go with the process: who waits for them finds it gone. */
 	close_fd(s->seg_fd);
 	close_fd(s->dot_fd);
 	close_fd(s->source_fd);

@@ -337,8 +337,10 @@ int __wrap_ftruncate64(int fd, off_t len)
 {
 	uint64_t file = file_of(fd);
 	int res = __real_ftruncate64(fd, len);
+	struct stat st;
 
-	if (file && !res) {
+	/* A file without a name is gone with the crash; the daemon tries with one how long files can be. */
+	if (file && !res && !fstat(fd, &st) && st.st_nlink) {
 		put((struct entry){ .type = E_SUBMIT, .op = OP_TRUNC, .id = ++requests, .file = file, .len = (uint64_t)len },
 		    NULL);
 		put((struct entry){ .type = E_DONE, .id = requests }, NULL);

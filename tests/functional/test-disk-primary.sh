@@ -4,6 +4,7 @@
 # other; a flush that this disk did not make durable is not acknowledged; and where a write failed the two copies are never
 # silently different afterwards, whatever the disk then holds.
 . "$(dirname "$0")/../lib.sh" || exit 1
+# daemon-may-fail: a disk of its fails, and it says so at its end
 . "$TESTS/lib-faults.sh"
 require_root
 require fio nbdkit nbdfuse qemu-img

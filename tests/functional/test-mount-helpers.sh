@@ -12,6 +12,7 @@ mkdir "$T/usbin" "$T/usbin.real"
 mount -o bind,ro "$sbin" "$T/usbin.real"
 cp -rs "$T/usbin.real/." "$T/usbin"
 cp "$BUILD/mount.fuse.colofs" "$BUILD/umount.fuse.colofs" "$BUILD/colofs" "$T/usbin/"
+sed "2i : >'$T/asked'" "$BUILD/umount.fuse.colofs" >"$T/usbin/umount.fuse.colofs"
 mount --bind "$T/usbin" "$sbin"
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin
 
@@ -21,7 +22,9 @@ assert_eq "$(status "$A" .mode)" unprotected mode
 dd if=/dev/urandom of="$A/disk.img" bs=64k count=1 conv=notrunc status=none
 want=$(sum "$A/disk.img")
 umount "$A"
+[ -e "$T/asked" ] || fail "umount asked no helper"
 gone "$AS" || fail "umount came back before the daemon was gone"
+! grep -s "TARGET=$A " /run/mount/utab || fail "umount has left a note"
 assert_eq "$(sum "$AS/disk.img")" "$want" "the image file"
 
 # by a line of fstab, with mount's own words in it
