@@ -213,6 +213,7 @@ void epoch_reset_views(struct node *n)
 	}
 	view_behind(n->prep_ep);
 	view_behind(n->com_ep);
+	view_behind(n->cur_ep);
 }
 
 static int merge_image(struct epimg *to, struct epimg *older)

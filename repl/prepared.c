@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 static void tell(struct node *n, uint8_t type, uint64_t epoch)
 {
@@ -28,6 +29,8 @@ void prepared_synced(struct node *n)
 	e->prepared = true;
 	if (n->session == e->session)
 		tell(n, FRAME_PREPARED, e->number);
+	if (MUTANT("prepared-taken"))
+		prepared_take(n);
 }
 
 /* Take it: from here on a commit like any other. */
@@ -53,10 +56,11 @@ void prepared_aborted(struct node *n)
 {
 	struct epoch *e = n->com_ep;
 	uint64_t number = e->number;
+	bool join = joins_current(n, e);
 	int err = 0;
 
 	n->com_ep = NULL;
-	if (joins_current(n, e))
+	if (join && !MUTANT("abort-not-merged"))
 		err = epoch_merge(n->cur_ep, e);
 	else
 		n->lost_bytes += e->bytes;
@@ -69,7 +73,7 @@ void prepared_aborted(struct node *n)
 		backup_refuse(n, current, ENOSPC);
 		n->refused_epoch = current;
 		backup_drop_current(n);
-	} else if (!n->cur_ep) {
+	} else if (!join) { /* its names and sizes are void */
 		epoch_reset_views(n);
 	}
 }

@@ -330,6 +330,7 @@ static void write_end(struct node *n, struct guest_io *g, int error)
 	if (error && mirrored_ever(n)) {
 		/* Unknown what is on disk now, and the frame cannot be recalled: read back and sent again. */
 		dirty_mark(&img->miss, g->off, g->len);
+		img->fresh = false; /* a hole there has to be said: the peer's copy has what was sent */
 	} else if (!(g->stage & SENT) && img->visible && mirrored_ever(n)) {
 		dirty_mark(&img->miss, g->off, g->len);
 		hold_it = primary_mirrors(n) && !n->unfit && !n->catching_up;

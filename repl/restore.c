@@ -157,6 +157,11 @@ static int restore_overlay(struct restore *r)
 		return 0;
 	r->overlay_done = true;
 	drop_pending(r);
+	if (st->promoted && n->prep_ep) { /* the failover dropped it; what follows was written to the committed sizes */
+		epoch_free(n->prep_ep);
+		n->prep_ep = NULL;
+		epoch_reset_views(n);
+	}
 	if (!st->promoted || !st->overlay_first)
 		return 0;
 	r->overlay = epoch_new(n->committed, st->session_high);
@@ -416,11 +421,8 @@ static int walk(struct node *n, const struct boot *boot, char *err, size_t err_s
 	if (!error)
 		error = restore_overlay(&r);
 	drop_pending(&r);
-	if (n->st.promoted) { /* the failover dropped what was prepared */
-		epoch_free(n->prep_ep);
-		n->prep_ep = NULL;
+	if (n->st.promoted)
 		epoch_reset_views(n);
-	}
 	if (!error)
 		error = leftovers(n, boot);
 	if (error)

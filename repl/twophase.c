@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 static const struct epoch_verdict *verdict_of(const struct node *n, uint64_t epoch)
 {
@@ -157,7 +158,8 @@ static void give_back(struct node *n)
 	bool live = primary_mirrors(n) && n->com.session == n->session;
 
 	for (struct image *i = n->images; i; i = i->next)
-		dirty_merge(live ? &i->cur : &i->miss, &i->com);
+		if (!MUTANT("abort-set-lost"))
+			dirty_merge(live ? &i->cur : &i->miss, &i->com);
 	if (!live)
 		return;
 	n->cur.bytes += n->com.bytes;
@@ -190,7 +192,9 @@ void twophase_done(struct node *n, uint64_t epoch, bool taken)
 		settled(n, taken);
 	else if (!n->settling)
 		node_error(n, "the peer settled epoch %" PRIu64 " without an order; ignored", epoch);
-	if (n->settling && !n->prep)
+	if (n->settling && !n->prep && taken && !MUTANT("settled-table-kept")) /* which images, names and sizes it has is known no more */
+		link_drop(n, n->live, "the peer has taken what it held prepared: the tables are compared anew");
+	else if (n->settling && !n->prep)
 		handshake_settled(n);
 }
 

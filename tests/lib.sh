@@ -385,7 +385,7 @@ disk_lives() { # DIR
 # What a reboot does with a file system that saw errors. Nobody may use it meanwhile.
 disk_checked() { # DIR
 	local rc=0
-	umount "$1"
+	wait_for 10 umount "$1" 2>/dev/null || umount "$1" # a process that ends closes its files last
 	e2fsck -fy "$T/${1##*/}.disk" >"$T/fsck.log" 2>&1 || rc=$?
 	[ "$rc" -le 1 ] || fail "e2fsck: $(cat "$T/fsck.log")"
 	mount -o loop "$T/${1##*/}.disk" "$1"

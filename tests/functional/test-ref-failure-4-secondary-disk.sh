@@ -24,7 +24,7 @@ put_pattern "$A/disk.img" 33 0 4
 assert_pattern "$A/disk.img" 33 0 4 "the primary's guest"
 kill9 "$A"
 disk_lives "$BS"
-umount "$B"
+stop "$B"
 wait_for 60 gone "$BS" || fail "the backup does not end"
 start_backup "journal=$T/journal"
 assert_eq "$(status "$B" .epoch.committed)" "$epoch" "the recovered epoch"

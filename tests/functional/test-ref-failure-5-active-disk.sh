@@ -19,7 +19,7 @@ assert_match "$OUT" '*Input/output error*' "the backup's guest"
 put_pattern "$A/disk.img" 55 20 4
 assert_pattern "$A/disk.img" 55 20 4 "the primary's guest"
 disk_lives "$T/jdisk"
-umount "$B"
+stop "$B"
 wait_for 60 gone "$BS" || fail "the backup does not end"
 disk_checked "$T/jdisk"
 stop "$A"

@@ -25,7 +25,7 @@ wait_status "$B" '.mode == "failed"'
 must_fail dd if="$B/disk.img" of=/dev/null bs=1M iflag=direct
 disk_lives "$T/jdisk"
 stop "$A"
-umount "$B"
+stop "$B"
 wait_for 60 gone "$BS" || fail "the backup does not end"
 disk_checked "$T/jdisk"
 start_backup "journal=$T/jdisk/journal"

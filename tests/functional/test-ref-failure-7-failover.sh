@@ -20,7 +20,7 @@ say "failover: $REPLY_LINE"
 assert_eq "$(status "$B" .role)" backup role
 must_fail put_pattern "$B/disk.img" 33 0 4
 disk_lives "$BS"
-umount "$B"
+stop "$B"
 wait_for 60 gone "$BS" || fail "the backup does not end"
 disk_checked "$BS"
 start_backup

@@ -56,7 +56,11 @@
 	X(H_OVERLAY_FULL, "writes refused: overlay full") \
 	X(H_APART, "disconnects by order") \
 	X(H_STOP_CLEAN, "stops in order that said all is on disk") \
+	X(H_PREPARED, "epochs prepared") \
+	X(H_PREPARED_TAKEN, "prepared epochs committed") \
+	X(H_PREPARED_DROPPED, "prepared epochs aborted") \
 	X(H_FAILOVER, "failovers") \
+	X(H_FAILOVER_KEPT, "failovers that took a prepared epoch") \
 	X(H_FAILOVER_DROP, "failovers with drop-overlay") \
 	X(H_FAILOVER_EPOCH, "failovers with epoch=") \
 	X(H_FAILOVER_STALE, "failovers refused: another epoch") \

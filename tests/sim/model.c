@@ -186,7 +186,7 @@ static struct cut **cut_place(struct sim *s, uint64_t epoch)
 	for (unsigned i = 0; i < CUTS_MAX; i++) {
 		if (!cuts[i])
 			return &cuts[i];
-		if (cuts[i]->epoch != s->model.visible_epoch &&
+		if (cuts[i]->epoch != s->model.visible_epoch && cuts[i]->epoch != s->prepare.epoch &&
 		    (!oldest || cuts[i]->clock < (*oldest)->clock))
 			oldest = &cuts[i];
 	}
@@ -290,11 +290,40 @@ void model_twin_void(struct sim *s)
 }
 
 /* The backup shows epoch from now on. */
+void model_prepared(struct sim *s, uint64_t epoch, enum settle settle)
+{
+	struct model *m = &s->model;
+
+	for (uint32_t i = 0; i < PREPARES_MAX; i++)
+		if (m->prepared[i].epoch == epoch) {
+			m->prepared[i].settle = settle;
+			return;
+		}
+	m->prepared[m->prepared_next % PREPARES_MAX].epoch = epoch;
+	m->prepared[m->prepared_next++ % PREPARES_MAX].settle = settle;
+}
+
+static void check_settled(struct sim *s, struct host *h, uint64_t epoch)
+{
+	const struct model *m = &s->model;
+
+	for (uint32_t i = 0; epoch && i < PREPARES_MAX; i++) {
+		if (m->prepared[i].epoch != epoch)
+			continue;
+		if (m->prepared[i].settle == SETTLE_VOID)
+			violation(s, "host %d shows epoch %llu, which was aborted", h->index, (unsigned long long)epoch);
+		if (m->prepared[i].settle == SETTLE_KEPT && !(s->phase == PHASE_FAILOVER && s->failover_keep))
+			violation(s, "host %d shows epoch %llu, which was prepared, and nobody ordered its commit", h->index,
+			          (unsigned long long)epoch);
+	}
+}
+
 void model_visible(struct sim *s, struct host *h, uint64_t epoch)
 {
 	struct model *m = &s->model;
 
 	m->clock++;
+	check_settled(s, h, epoch);
 	if (epoch < m->visible_epoch || epoch < m->acked_epoch)
 		violation(s, "host %d shows epoch %llu; epoch %llu was committed, %llu acknowledged",
 		          h->index, (unsigned long long)epoch, (unsigned long long)m->visible_epoch,

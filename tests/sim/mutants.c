@@ -126,6 +126,15 @@ static const struct mutant {
 	  "the sync reads without the claim: older data behind newer in the stream" },
 	{ "resync-not-read-anew", "crashes", 1, 611,
 	  "a block that compared unequal is sent as it was when it was hashed" },
+	/* Two-phase commit. */
+	{ "prepared-taken", "plain", 1, 54937,
+	  "a backup takes the epoch when it is prepared" },
+	{ "abort-not-merged", "plain", 3, 20730,
+	  "the backup drops what was aborted, which belongs to the next epoch" },
+	{ "abort-set-lost", "cuts", 1, 448217,
+	  "the primary forgets what an aborted epoch wrote" },
+	{ "settled-table-kept", "cuts", 3, 2487613,
+	  "the sync compares names and sizes as they were before the prepared epoch was taken" },
 	/* Failover. */
 	{ "failover-uncommitted", "failovers", 2, 8975,
 	  "the promoted node keeps the unfinished epoch" },

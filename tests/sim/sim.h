@@ -42,6 +42,7 @@
 #define GUEST_SLOTS 8      /* guest requests in flight, each host */
 #define ATTRS_MAX 24       /* an image's remembered names and sizes since the last floor */
 #define CUTS_MAX 32        /* epochs remembered */
+#define PREPARES_MAX 16
 #define NAME_LEN 16        /* a simulated image's name, with its NUL */
 #define CONNS_MAX 32
 #define FLUSHES_MAX 4u /* the last one is heal.c's */
@@ -345,6 +346,9 @@ struct view {
 	const uint64_t *twin_floor;     /* per unit of the read: must be shown if still epoch_low; NULL */
 };
 
+/* What may become of a prepared epoch. */
+enum settle { SETTLE_KEPT, /* nobody ordered anything */ SETTLE_COMMIT, /* it may be taken */ SETTLE_VOID };
+
 struct model {
 	uint64_t op;        /* last number given */
 	uint64_t clock;     /* counts everything that happens */
@@ -353,6 +357,11 @@ struct model {
 	uint64_t acked_epoch;   /* highest one a flush was told done */
 	uint64_t visible_epoch; /* highest one seen committed on the backup */
 	uint64_t sent_epoch;    /* highest one cut */
+	struct {
+		uint64_t epoch;
+		enum settle settle;
+	} prepared[PREPARES_MAX]; /* the newest prepared ones */
+	uint32_t prepared_next;
 	struct twin_op {
 		uint64_t op;
 		uint64_t low, high; /* epochs whose overlay it can be in; high NEVER: not acknowledged */
@@ -382,6 +391,7 @@ struct cut *model_find_cut(struct sim *s, uint64_t epoch);
 /* A flush that was ordered at clock said done for epoch. */
 void model_flush_done(struct sim *s, uint64_t epoch, uint64_t ordered_clock);
 void model_fsync_done(struct sim *s, struct model_image *m, const version_t *acked);
+void model_prepared(struct sim *s, uint64_t epoch, enum settle settle);
 void model_visible(struct sim *s, struct host *h, uint64_t epoch);
 /* A read by the backup's guest: some one epoch in [low, high], under its overlay. */
 void model_check_view(struct sim *s, const struct view *v);
@@ -420,6 +430,26 @@ void guest_io_failed(struct sim *s, const struct io *io);
 uint32_t guest_inflight(struct sim *s, struct host *h);
 bool guest_probing(struct sim *s, struct host *h);
 void guest_pending(struct sim *s, struct cut *c);
+
+/* ---- twophase.c ---- */
+
+/* The checkpoint that the toolstack is preparing. */
+struct prepare {
+	unsigned state;
+	struct host *host;
+	uint32_t life;
+	uint64_t epoch, clock;
+	uint64_t since, due;  /* us: ordered or prepared; it will be settled */
+	bool sure;            /* it is prepared; false: its answer was lost */
+	bool commit, ordered; /* what becomes of it; that was said */
+	bool again;           /* settled, and to be asked once more: */
+	int answer;
+	struct command_req req;
+};
+
+void prepare_start(struct sim *s);
+/* The epoch that a failover with keep-prepared takes, should the primary die now; 0: none is certain. */
+uint64_t prepare_held(struct sim *s);
 
 /* ---- world.c ---- */
 
@@ -522,7 +552,9 @@ struct sim {
 	struct command_req failover;
 	uint32_t failover_life;
 	uint64_t fenced_us;  /* the old primary said so; 0: not yet */
-	bool failover_force, failover_live, failover_drop;
+	bool failover_force, failover_live, failover_drop, failover_keep;
+	uint64_t failover_held; /* prepared when the primary died; 0: none */
+	struct prepare prepare;
 	uint64_t failover_epoch; /* 0: not given; NEVER: the right one; else so much too high */
 	uint8_t *hello;      /* what the dialling node says first: the last one, for ghosts */
 	size_t hello_len;

@@ -78,6 +78,8 @@ static void count_it(struct sim *s)
 		happened(s, H_OVERLAY_TAKEN);
 	if (c->have_epoch)
 		happened(s, H_FAILOVER_EPOCH);
+	if (s->failover_keep && s->failover_held)
+		happened(s, H_FAILOVER_KEPT);
 	if (s->fenced_us)
 		happened(s, H_FAILOVER_FORCE);
 }
@@ -94,6 +96,9 @@ static void failover_done(struct command_req *r)
 	if (!r->error && r->cmd.have_epoch && r->cmd.epoch != h->committed)
 		violation(s, "failover epoch=%llu took epoch %llu", (unsigned long long)r->cmd.epoch,
 		          (unsigned long long)h->committed);
+	if (!r->error && s->failover_keep && s->failover_held && h->committed != s->failover_held && !h->faulted)
+		violation(s, "epoch %llu was prepared; failover keep-prepared took epoch %llu",
+		          (unsigned long long)s->failover_held, (unsigned long long)h->committed);
 	if (!r->error) {
 		count_it(s);
 		if (s->hosts[s->primary].node) /* fenced, or cut off: its guest is fenced by whoever forced this */
@@ -122,6 +127,7 @@ static void order(struct sim *s, struct host *h)
 	c->verb = CMD_FAILOVER;
 	c->force = s->failover_force || one_in(s, 4);
 	c->drop_overlay = s->failover_drop;
+	c->keep_prepared = s->failover_keep;
 	c->have_epoch = s->failover_epoch != 0;
 	c->epoch = s->failover_epoch == NEVER ? h->committed : h->committed + s->failover_epoch;
 	s->failover.done = failover_done;
@@ -181,6 +187,8 @@ void takeover_begin(struct sim *s)
 	s->failover_drop = one_in(s, 4);
 	s->failover_epoch = !one_in(s, 3) ? 0 : one_in(s, 2) ? NEVER : 1 + rnd_below(s, 5);
 	s->failover_force = s->failover_live;
+	s->failover_keep = !s->failover_epoch && one_in(s, 2);
+	s->failover_held = s->failover_live ? 0 : prepare_held(s);
 	s->fenced_us = 0;
 	say(s, "%s", s->failover_live ? "the backup is promoted by force" : "the primary dies for good");
 	if (!s->failover_live)

@@ -346,6 +346,7 @@ void world_start(struct sim *s)
 	}
 	chaos_start(s);
 	event_add(s, s->flush_us, -1, flush_tick);
+	prepare_start(s);
 }
 
 void world_clear(struct sim *s)
