@@ -27,6 +27,7 @@ void backup_session(struct node *n, struct plink *l)
 	n->refused_epoch = 0;
 	n->lost_bytes = 0;
 	epoch_free(n->cur_ep);
+	n->cur_ep = NULL;
 	epoch_reset_views(n);
 	n->cur_ep = epoch_new(l->welcome.epoch, l->session);
 	if (!n->cur_ep)

@@ -139,9 +139,21 @@ static void fsyncs_committed(struct node *n, int error)
 	}
 }
 
-/* No commit in time: this node's disk alone counts. The guest gets no error because of the peer. */
+/* No commit in time: this node's disk alone counts. The guest gets no error because of the peer. With suspend they wait
+ * for the next commit. */
 static void fsyncs_alone(struct node *n, struct guest_io **list, bool late_only)
 {
+	if (primary_fsync_waits(n)) {
+		struct guest_io **end = &n->fsyncs;
+
+		if (late_only || list == end)
+			return;
+		while (*end)
+			end = &(*end)->next;
+		*end = *list;
+		*list = NULL;
+		return;
+	}
 	while (*list) {
 		struct guest_io *g = *list;
 
@@ -150,7 +162,10 @@ static void fsyncs_alone(struct node *n, struct guest_io **list, bool late_only)
 			continue;
 		}
 		*list = g->next;
-		primary_local_sync(n, g);
+		if (n->stopping && n->config.suspend && n->config.commit_fsync && !primary_mirrors(n))
+			guest_finish(n, g, -EIO); /* held until the end */
+		else
+			primary_local_sync(n, g);
 	}
 }
 
@@ -395,7 +410,7 @@ void commit_pump(struct node *n)
 {
 	commit_time_out(n, &n->flushes, "not begun within flush-timeout: the commit before it, or a sync, is still running");
 	commit_time_out(n, &n->flushing, "no verdict within flush-timeout; the commit may still happen");
-	fsyncs_alone(n, &n->fsyncs, true);
+	fsyncs_alone(n, &n->fsyncs, primary_mirrors(n));
 	fsyncs_alone(n, &n->fsyncing, true);
 	twophase_pump(n);
 	if (!primary_mirrors(n))

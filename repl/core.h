@@ -466,6 +466,7 @@ void primary_end(struct node *n, struct guest_io *g, int error);
 void primary_continue(struct node *n, struct command_req *r);
 void primary_suspended_pump(struct node *n);
 bool primary_suspends(const struct node *n);
+bool primary_fsync_waits(const struct node *n); /* for a commit, however long that takes */
 void primary_local_sync(struct node *n, struct guest_io *g);
 
 void primary_names(struct node *n, struct guest_io *g);

@@ -156,6 +156,13 @@ bool primary_suspends(const struct node *n)
 	return n->config.suspend && node_established(n) && !primary_mirrors(n) && !n->go_on && !n->stopping;
 }
 
+/* With commit=fsync nothing that was fsynced is ever lost: not by a lost link, and not during the sync behind it. */
+bool primary_fsync_waits(const struct node *n)
+{
+	return n->config.commit_fsync && n->config.suspend && node_established(n) && !n->go_on && !n->stopping &&
+	       !MUTANT("suspend-fsync-alone");
+}
+
 static void suspend(struct node *n, struct guest_io *g)
 {
 	if (!n->suspended)
@@ -626,7 +633,7 @@ void primary_guest(struct node *n, struct guest_io *g)
 		return;
 	}
 	if (g->op == GUEST_SYNC) {
-		if (n->config.commit_fsync && n->protected_)
+		if (n->config.commit_fsync && (n->protected_ || primary_fsync_waits(n)))
 			commit_fsync(n, g);
 		else
 			primary_local_sync(n, g);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "guest.h"
+#include "peek.h"
 
 #define TWIN_UNITS 32u /* the twin writes only here: every grown image has it */
 
@@ -281,6 +282,7 @@ static void primary_op(struct sim *s, struct host *h)
 		start_read(s, t, m);
 		break;
 	case K_SYNC:
+		t->remote = s->suspend && s->commit_fsync && peek_established(h->node);
 		t->g.op = GUEST_SYNC;
 		t->floor = pool_get(s, MODEL_UNITS * sizeof(version_t));
 		memcpy(t->floor, m->acked, MODEL_UNITS * sizeof(version_t));
@@ -344,7 +346,9 @@ static void primary_failed(struct sim *s, struct slot *t)
 	bool own_disk = h->fault_us >= t->issued_us && h->fault_us && (t->g.error == -EIO || t->g.error == -ENOSPC);
 
 	own_disk |= h->faulted && host_failed(h);
-	if (own_disk || (t->kind == K_SYNC && h->sick) || h_excused_fenced(h)) {
+	bool held = s->suspend && h->state == HOST_STOPPING && t->g.error == -EIO;
+
+	if (own_disk || held || (t->kind == K_SYNC && h->sick) || h_excused_fenced(h)) {
 		happened(s, H_GUEST_ERROR);
 		if (m && t->op)
 			fail_slot(s, t, m);
@@ -360,7 +364,11 @@ static void primary_failed(struct sim *s, struct slot *t)
 /* How long its peer may keep it waiting; its own full disk is tried again each second. */
 static uint64_t guest_limit_ms(struct sim *s, const struct host *h)
 {
-	return s->link_timeout_ms + 1000 + h->disk.speed_us + (h->faulted ? 5000 : 0);
+	/* Held until the peer is back; when all heals there is an end to that, too (heal.c). */
+	if (s->suspend)
+		return HEAL_MS * 1000;
+	return s->link_timeout_ms + 1000 + h->disk.speed_us + (h->faulted ? 5000 : 0) +
+	       (s->commit_fsync ? s->flush_timeout_ms : 0);
 }
 
 static void primary_done(struct sim *s, struct slot *t)
@@ -383,6 +391,8 @@ static void primary_done(struct sim *s, struct slot *t)
 		model_check_read(s, m, t->first, t->g.buf, t->g.len, t->floor);
 	} else if (m && t->kind == K_SYNC) {
 		model_fsync_done(s, m, t->floor);
+		if (t->remote)
+			model_check_remote(s, m, t->floor);
 	} else if (m && t->kind != K_READ) {
 		if (t->count)
 			model_ack(s, m, t->first, t->count, t->op, t->zero);

@@ -13,6 +13,7 @@ struct slot {
 	struct guest_io g; /* first */
 	struct host *host;
 	bool busy, twin, zero, has_attr, loose;
+	bool remote;           /* an fsync that nothing may lose */
 	uint8_t kind;
 	uint64_t op, issued_us, epoch_low;
 	uint64_t image_id;

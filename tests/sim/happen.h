@@ -56,6 +56,7 @@
 	X(H_OVERLAY_FULL, "writes refused: overlay full") \
 	X(H_APART, "disconnects by order") \
 	X(H_STOP_CLEAN, "stops in order that said all is on disk") \
+	X(H_FSYNC_COMMITTED, "fsyncs that waited for a commit") \
 	X(H_PREPARED, "epochs prepared") \
 	X(H_PREPARED_TAKEN, "prepared epochs committed") \
 	X(H_PREPARED_DROPPED, "prepared epochs aborted") \

@@ -236,6 +236,7 @@ void host_start(struct sim *s, struct host *h)
 	static _Thread_local struct boot_image images[BOOT_IMAGES];
 	static _Thread_local struct boot_segment segments[2][BOOT_SEGMENTS];
 	struct node_config config = {
+		.suspend = s->suspend, .commit_fsync = s->commit_fsync, .catch_up = s->catch_up,
 		.role = h->role, .can_dial = h->index == 0, .can_accept = h->index == 1,
 		.commit_ms = s->commit_ms, .journal_size = s->journal_size, .overlay_size = s->overlay_size,
 		.link_timeout_ms = (uint32_t)s->link_timeout_ms,

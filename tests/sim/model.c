@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "peek.h"
 #include "sim.h"
 
 /* ---- images ---- */
@@ -134,6 +135,8 @@ void model_fail(struct sim *s, struct model_image *m, uint32_t first, uint32_t c
 
 	(void)op;
 	s->model.clock++;
+	if (s->hosts[s->primary].node && peek_local(s->hosts[s->primary].node))
+		return; /* the journal has what the guest sees: old and new both may be there */
 	for (uint32_t i = first, end = clamp(first, count); f && i < end; i++) {
 		version_t v;
 
@@ -290,6 +293,21 @@ void model_twin_void(struct sim *s)
 }
 
 /* The backup shows epoch from now on. */
+void model_check_remote(struct sim *s, const struct model_image *m, const version_t *acked)
+{
+	const struct cut *c = model_find_cut(s, s->model.visible_epoch);
+
+	happened(s, H_FSYNC_COMMITTED);
+	for (uint32_t i = 0; c && !c->early && i < c->image_count; i++) {
+		const struct cut_image *ci = &c->images[i];
+
+		for (uint32_t k = 0; ci->id == m->id && k < ci->units; k++)
+			if (ci->acked[k] < acked[k])
+				violation(s, "an fsync of image %s is done; op %llu of unit %u is not in epoch %llu", ci->attr.name,
+				          (unsigned long long)(acked[k] >> 1), k, (unsigned long long)c->epoch);
+	}
+}
+
 void model_prepared(struct sim *s, uint64_t epoch, enum settle settle)
 {
 	struct model *m = &s->model;

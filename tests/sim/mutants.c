@@ -40,6 +40,9 @@ static const struct bias biases[] = {
 	/* ... within their sync. */
 	{ .name = "early-cuts", .chaos_ms = 60, .cut_percent = 30, .early_percent = 50, .quiet = true,
 	  .flush_ms = 30, .link_timeout_ms = 100, .guest_slow = 30 },
+	/* ... with a toolstack that prepares, and orders what becomes of it behind the cut. */
+	{ .name = "prepares", .chaos_ms = 25, .cut_percent = 60, .quiet = true, .flush_ms = 8, .prepares = true,
+	  .link_timeout_ms = 100, .guest_slow = 4 },
 	/* A link that carries little: the guests' writes wait for it. */
 	{ .name = "stalls", .chaos_ms = 30, .stall_percent = 60, .quiet = true, .flush_ms = 8,
 	  .link_timeout_ms = 100, .guest_slow = 2 },
@@ -126,14 +129,16 @@ static const struct mutant {
 	  "the sync reads without the claim: older data behind newer in the stream" },
 	{ "resync-not-read-anew", "crashes", 1, 611,
 	  "a block that compared unequal is sent as it was when it was hashed" },
+	{ "suspend-fsync-alone", "plain", 1, 270257,
+	  "with suspend an fsync counts this node's disk alone while the peer is away" },
 	/* Two-phase commit. */
-	{ "prepared-taken", "plain", 1, 54937,
+	{ "prepared-taken", "prepares", 1, 167,
 	  "a backup takes the epoch when it is prepared" },
-	{ "abort-not-merged", "plain", 3, 20730,
+	{ "abort-not-merged", "prepares", 3, 6427,
 	  "the backup drops what was aborted, which belongs to the next epoch" },
-	{ "abort-set-lost", "cuts", 1, 448217,
+	{ "abort-set-lost", "prepares", 1, 132644,
 	  "the primary forgets what an aborted epoch wrote" },
-	{ "settled-table-kept", "cuts", 3, 2487613,
+	{ "settled-table-kept", "prepares", 3, 3250285,
 	  "the sync compares names and sizes as they were before the prepared epoch was taken" },
 	/* Failover. */
 	{ "failover-uncommitted", "failovers", 2, 8975,

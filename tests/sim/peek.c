@@ -8,6 +8,16 @@ bool peek_failed(const struct node *n)
 	return n->failed;
 }
 
+bool peek_local(const struct node *n)
+{
+	return n->local_path;
+}
+
+bool peek_established(const struct node *n)
+{
+	return node_established(n);
+}
+
 void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed)
 {
 	*current = n->cur.number;

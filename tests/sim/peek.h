@@ -10,6 +10,10 @@
 #include "../../repl/node.h"
 
 bool peek_failed(const struct node *n);
+/* Promoted, and not drained yet: its images are behind what its guest sees. */
+bool peek_local(const struct node *n);
+/* Its peer is a whole copy of this lineage: on-link-loss=suspend counts. */
+bool peek_established(const struct node *n);
 void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed);
 
 #endif

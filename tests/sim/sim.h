@@ -391,6 +391,8 @@ struct cut *model_find_cut(struct sim *s, uint64_t epoch);
 /* A flush that was ordered at clock said done for epoch. */
 void model_flush_done(struct sim *s, uint64_t epoch, uint64_t ordered_clock);
 void model_fsync_done(struct sim *s, struct model_image *m, const version_t *acked);
+/* An fsync that nothing may lose: what was acknowledged before it is in the backup's committed epoch. */
+void model_check_remote(struct sim *s, const struct model_image *m, const version_t *acked);
 void model_prepared(struct sim *s, uint64_t epoch, enum settle settle);
 void model_visible(struct sim *s, struct host *h, uint64_t epoch);
 /* A read by the backup's guest: some one epoch in [low, high], under its overlay. */
@@ -488,6 +490,7 @@ struct bias {
 	uint32_t primary_percent, backup_percent; /* that host crashes */
 	uint32_t early_percent;    /* of the sessions: their link is cut soon, mostly within their sync */
 	uint32_t guest_slow;       /* guests do so many times less */
+	bool prepares;             /* a toolstack in every world */
 	bool quiet;                /* else nothing, and not what chaos() chooses */
 	uint32_t flush_ms, link_timeout_ms;
 	uint32_t crash_bias;       /* smaller: more crashes at bad moments */
@@ -561,6 +564,7 @@ struct sim {
 	uint64_t chaos_us, flush_us;
 	uint64_t link_timeout_ms, flush_timeout_ms, journal_size, overlay_size, segment_size;
 	uint32_t commit_ms;
+	bool suspend, commit_fsync, catch_up; /* on-link-loss, commit, congestion */
 	uint32_t crash_bias;
 	struct figures fig;
 };

@@ -153,6 +153,11 @@ static void prepare(struct sim *s, struct host *h)
 	world_moment(s, &s->hosts[1], 6000, 4);
 }
 
+static bool biased(const struct sim *s)
+{
+	return s->bias && s->bias->prepares;
+}
+
 static void tick(struct sim *s, struct event *e)
 {
 	struct prepare *p = &s->prepare;
@@ -164,7 +169,7 @@ static void tick(struct sim *s, struct event *e)
 		over(s); /* the primary's process is gone, and what it was told with it */
 	if (s->phase != PHASE_RUN || h->state != HOST_UP)
 		return;
-	if (!p->state && !s->healing && wire_up(s) && one_in(s, 3))
+	if (!p->state && !s->healing && wire_up(s) && (biased(s) || one_in(s, 3)))
 		prepare(s, h);
 	else if (p->state == READY && (s->now >= p->due || s->healing))
 		settle(s, h);
@@ -182,6 +187,6 @@ uint64_t prepare_held(struct sim *s)
 void prepare_start(struct sim *s)
 {
 	memset(&s->prepare, 0, sizeof(s->prepare));
-	if (one_in(s, 2))
+	if (biased(s) || one_in(s, 2))
 		event_add(s, s->flush_us, -1, tick);
 }

@@ -336,6 +336,9 @@ void world_start(struct sim *s)
 	}
 	if (one_in(s, 4))
 		s->overlay_size = 4 * s->segment_size;
+	s->suspend = one_in(s, 8);
+	s->commit_fsync = one_in(s, s->suspend ? 2 : 8);
+	s->catch_up = one_in(s, 4);
 	s->crash_bias = 500u << rnd_below(s, 6);
 	s->chaos_us = (10ull << rnd_below(s, 6)) * MS;
 	s->flush_us = (1ull << rnd_below(s, 6)) * MS;
