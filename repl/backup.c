@@ -97,7 +97,7 @@ int backup_payload(struct node *n, struct plink *l)
 		return 0; /* thrown away */
 	if (!img)
 		return -EPROTO;
-	if (f->off + f->payload_len > n->size_max)
+	if (f->off + f->payload_len > device_limit(n, img))
 		return -EFBIG;
 	if (n->received + frame_cost(f) > n->granted)
 		return -ENOBUFS;
@@ -510,6 +510,9 @@ int backup_frame(struct node *n, struct plink *l)
 	/* What no file here can hold must not be committed: it could never be destaged. */
 	if ((f->type == FRAME_SIZE || f->type == FRAME_IMAGE) && f->len > n->size_max)
 		return -EFBIG;
+	err = device_frame(n, f, img, l->payload);
+	if (err)
+		return err;
 	if (f->type == FRAME_HASHQ)
 		return hash_query(n, l);
 	if (f->type == FRAME_IMAGE)

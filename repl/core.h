@@ -16,6 +16,7 @@
  *   failover.c  promotion                                 restore.c     the journal's recovery
  *   events.c    what happens, line by line
  *   report.c    status                                    live.c        options that may change
+ *   device.c    images that are block devices
  *
  * All of it runs on the event loop's thread.
  */
@@ -69,6 +70,7 @@ struct image {
 	bool consistent;        /* backup: part of the committed state */
 	bool foreign;           /* backup: was here before the pair */
 	bool file;              /* there is a file for it */
+	uint64_t capacity;      /* ... a block device of this size, bytes; 0: it is none. See device.c */
 	uint32_t opens;
 	struct range_set claims;
 	/* primary */
@@ -629,6 +631,15 @@ int restore_journal(struct node *n, const struct boot *boot, char *err, size_t e
 void event(struct node *n, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void events_pump(struct node *n);
 void events_free(struct node *n);
+
+/* device.c */
+bool device_any(const struct node *n);
+struct image *device_offered(struct node *n, const char *name, size_t len);
+bool device_guest(struct node *n, struct guest_io *g);
+unsigned device_judge(struct node *n, const struct hello *peer);
+int device_frame(struct node *n, const struct frame *f, const struct image *img, const void *payload);
+uint64_t device_limit(const struct node *n, const struct image *img);
+bool device_zeroes(const struct image *img, const void *buf, uint64_t len);
 
 /* live.c */
 void live_set(struct node *n, struct command_req *r);

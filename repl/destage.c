@@ -424,8 +424,10 @@ static void state_saved(struct save *s, int error)
 			p = &(*p)->older;
 		*p = NULL;
 		for (struct epimg *ei = n->pass->images; ei; ei = ei->next)
-			if (ei->unlinked)
+			if (ei->unlinked) {
 				ei->image->file = false;
+				ei->image->capacity = 0;
+			}
 		n->version++;
 		n->counters.destage_passes_total++;
 	}

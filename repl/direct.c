@@ -22,6 +22,7 @@ struct direct_op {
 	uint8_t step; /* DIRECT_BEGIN: create, empty, size */
 	bool begin, keep;
 	uint64_t size;
+	struct image *offered; /* DIRECT_BEGIN: the device that becomes the image's */
 };
 
 /* Whether the image's frames go to its file. Behind the cut of the commit that ends its sync they belong to the next
@@ -99,11 +100,12 @@ static void begin_run(struct range *r)
 	struct direct_op *op = r->owner;
 
 	op->image->direct_failed = false; /* what was under way has ended */
-	op->io = (struct io){ .op = IO_CREATE, .kind = FILE_IMAGE, .file = op->image->id, .done = begin_step, .owner = op };
+	op->io = (struct io){ .op = op->offered ? IO_ADOPT : IO_CREATE, .kind = FILE_IMAGE, .file = op->image->id,
+		.off = op->offered ? op->offered->id : 0, .done = begin_step, .owner = op };
 	submit(op->node, &op->io);
 }
 
-/* Create the hidden file, empty it unless what is there is to be compared, give it its size. */
+/* Create the hidden file, or take the device that is offered; empty it unless what is there is to be compared, give it its size. */
 static void begin_step(struct io *io)
 {
 	struct direct_op *op = io->owner;
@@ -111,6 +113,9 @@ static void begin_step(struct io *io)
 	int error = io->result;
 
 	n->ios_busy--;
+	if (op->offered && op->offered != op->image)
+		image_drop(n, op->offered);
+	op->offered = NULL;
 	if (op->step == 0 && error == -EEXIST)
 		error = 0;
 	if (error || op->step == 2) {
@@ -153,6 +158,10 @@ int direct_begin(struct node *n, struct plink *l)
 	/* An image whose unlinking a crash of the primary took back: its old epochs must be out of the journal first. */
 	if (img && epoch_references(n, img))
 		return -EBUSY;
+	struct image *offered = device_offered(n, (char *)l->payload, f->payload_len);
+
+	if ((offered || (img && img->capacity)) && !(f->flags & FRAME_F_KEEP))
+		return -EPROTO; /* it would count on zeroes where it sends nothing */
 	if (!img)
 		img = image_add(n, f->image);
 	if (!img)
@@ -169,7 +178,14 @@ int direct_begin(struct node *n, struct plink *l)
 	img->next_name[f->payload_len] = 0;
 	img->sync_total = f->len;
 	op->begin = true;
-	op->keep = f->flags & FRAME_F_KEEP && img->file;
+	if (offered) {
+		op->offered = offered;
+		if (offered != img) /* else a crash cut its adoption */
+			offered->next_name[0] = 0;
+		img->capacity = offered->capacity;
+		img->foreign = false;
+	}
+	op->keep = (f->flags & FRAME_F_KEEP && img->file) || img->capacity;
 	op->size = f->len;
 	if (range_claim(&img->claims, &op->claim, 0, RANGE_END, begin_run, op))
 		begin_run(&op->claim);

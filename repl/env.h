@@ -44,6 +44,8 @@ enum io_op {
 	IO_RENAME, /* image: to name (NULL: hidden); replaces whatever bears that name */
 	IO_CLOSE,  /* image: forget the descriptors */
 	IO_DIRSYNC,/* SOURCE and SOURCE/.colofs: creates, renames, removes so far are durable */
+	IO_ADOPT,  /* image: the block device known as off is this image from now on, hidden; what there was of the image
+	            * before goes. Durable when done */
 	IO_STATE,  /* replace the state file by buf[len], atomically and durably */
 };
 

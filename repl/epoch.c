@@ -202,8 +202,8 @@ void epoch_reset_views(struct node *n)
 
 	for (struct image *i = n->images; i; i = next) {
 		next = i->next;
-		if (i->direct)
-			continue; /* what its file holds is compared by the next session */
+		if (i->direct || i->foreign)
+			continue; /* what its file holds is compared by the next session; or it is none of the pair's */
 		i->next_visible = i->visible;
 		i->next_size = i->size;
 		memcpy(i->next_name, i->name, sizeof(i->next_name));

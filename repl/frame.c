@@ -62,6 +62,9 @@ static const char *const refusals[REFUSAL_END] = {
 	[REFUSE_LOST] = "the peer has a committed epoch that this primary never ordered",
 	[REFUSE_DISCONNECTED] = "the peer was told to stay apart (`connect` there ends that)",
 	[REFUSE_NOSPACE] = "the backup's file system has no room for the images (ENOSPC); make room there",
+	[REFUSE_DEVICE_SIZE] = "a block device of the backup's is not of the size of the primary's image: see the backup's status",
+	[REFUSE_DEVICE] = "the backup has a block device that bears the name of an image of the primary's, and holds something "
+			  "else: see the backup's status",
 	[REFUSE_INTERNAL] = "a node cannot go on: its mode is failed, or its state file cannot be written; see its status and log",
 };
 
@@ -223,7 +226,7 @@ int hello_encode(const struct hello *h, uint8_t *buf, size_t size)
 	put_u16(&p, h->proto_max);
 	put_bytes(&p, h->node, 16);
 	put_bytes(&p, h->pair, 16);
-	put_u8(&p, (uint8_t)(h->have_pair | h->overwrite << 1 | h->has_images << 2));
+	put_u8(&p, (uint8_t)(h->have_pair | h->overwrite << 1 | h->has_images << 2 | h->devices << 3));
 	put_u8(&p, (uint8_t)h->role);
 	lineage_put(&p, &h->lineage);
 	put_u64(&p, h->committed);
@@ -272,6 +275,7 @@ int hello_decode(struct hello *h, const uint8_t *buf, size_t len)
 	h->have_pair = bits & 1;
 	h->overwrite = bits >> 1 & 1;
 	h->has_images = bits >> 2 & 1;
+	h->devices = bits >> 3 & 1;
 	h->role = get_u8(&g);
 	lineage_get(&g, &h->lineage);
 	h->committed = get_u64(&g);

@@ -66,6 +66,7 @@ struct frame {
 enum refusal {
 	REFUSE_VERSION = 1, REFUSE_SELF, REFUSE_PAIR, REFUSE_STALE, REFUSE_NEWER, REFUSE_SPLIT, REFUSE_ROLES, REFUSE_NOT_EMPTY,
 	REFUSE_DUPLICATE, REFUSE_BUSY, REFUSE_LOST, REFUSE_DISCONNECTED, REFUSE_INTERNAL, REFUSE_NOSPACE,
+	REFUSE_DEVICE_SIZE, REFUSE_DEVICE,
 	REFUSAL_END,
 };
 /* A sentence, from the point of view of the node that is refused; fixed vocabulary. */
@@ -93,7 +94,7 @@ struct hello_image {
 struct hello {
 	uint16_t proto_min, proto_max;
 	uint8_t node[16], pair[16];
-	bool have_pair, overwrite, has_images;
+	bool have_pair, overwrite, has_images, devices; /* devices: images, or what may become one, that are block devices */
 	int role;
 	struct lineage lineage;
 	uint64_t committed, prepared, epoch_high, session_high; /* prepared: 0 none */

@@ -109,6 +109,10 @@ int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload)
 		link_refuse(n, l->index, refusal);
 		return 0;
 	}
+	if (n->role == NODE_BACKUP && (refusal = device_judge(n, &l->hello))) {
+		link_refuse(n, l->index, refusal);
+		return 0;
+	}
 	for (int i = 0; i < LINKS_MAX; i++) {
 		struct plink *old = &n->links[i];
 

@@ -74,7 +74,7 @@ void image_remove_foreign(struct node *n)
 
 	for (struct image *i = n->images; i; i = next) {
 		next = i->next;
-		if (!i->foreign)
+		if (!i->foreign || i->capacity) /* a device is adopted, if the primary has an image of its name */
 			continue;
 		file_let_go(n, i->id, true);
 		image_drop(n, i);

@@ -155,6 +155,8 @@ void node_guest(struct node *n, struct guest_io *g)
 	g->error = 0;
 	if (n->failed)
 		guest_finish(n, g, -EIO);
+	else if (device_guest(n, g))
+		return;
 	else if (g->op == GUEST_WRITE && !g->len)
 		guest_finish(n, g, 0);
 	else if (g->op != GUEST_TRUNC && g->op != GUEST_CREATE && (g->off > max || g->len > max - g->off) &&
@@ -279,6 +281,7 @@ static int images_boot(struct node *n, const struct boot *boot)
 			return n->image_count >= IMAGES_MAX ? -EMFILE : -ENOMEM;
 		memcpy(img->name, b->name, sizeof(img->name));
 		img->size = b->size;
+		img->capacity = b->capacity;
 		img->mtime_ns = b->mtime_ns;
 		img->visible = img->consistent = img->file = img->touched = true;
 	}

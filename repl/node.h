@@ -45,6 +45,7 @@ struct boot_image {
 	uint64_t id;       /* from the file's xattr (or the shell's inode fallback); 0: none */
 	char name[256];    /* in SOURCE; "" when hidden (.colofs/i<id>) */
 	uint64_t size;     /* bytes */
+	uint64_t capacity; /* of the block device that it is, bytes: its size, for ever; 0: a file */
 	uint64_t mtime_ns, ctime_ns;
 };
 struct boot_segment {

@@ -29,6 +29,7 @@ void pair_hello(struct node *n, struct hello *h)
 	h->have_pair = n->st.have_pair;
 	h->overwrite = n->config.overwrite;
 	h->has_images = pair_has_images(n);
+	h->devices = device_any(n);
 	h->role = n->role;
 	if (!n->journal_lost)
 		h->lineage = n->st.lineage;

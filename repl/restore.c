@@ -277,7 +277,10 @@ static int table(struct node *n, const struct boot *boot)
 		memcpy(img->next_name, im->name, sizeof(img->name));
 		img->size = img->next_size = im->size;
 		img->visible = img->next_visible = true;
-		img->file = boot_find(boot, im->id);
+		const struct boot_image *b = boot_find(boot, im->id);
+
+		img->file = b;
+		img->capacity = b ? b->capacity : 0;
 		img->consistent = im->consistent && img->file;
 	}
 	return 0;
@@ -299,8 +302,10 @@ static int leftovers(struct node *n, const struct boot *boot)
 		const struct boot_image *b = &boot->images[i];
 		struct image *img = b->id ? node_image_by_id(n, b->id) : NULL;
 
-		if (img) /* known from the journal alone, perhaps: an interrupted pass made its file, which the next may have to remove */
+		if (img) { /* known from the journal alone, perhaps: an interrupted pass made its file, which the next may have to remove */
 			img->file = true;
+			img->capacity = b->capacity;
+		}
 		if (!b->id || img)
 			continue;
 		img = image_add(n, b->id);
@@ -308,7 +313,9 @@ static int leftovers(struct node *n, const struct boot *boot)
 		if (!img)
 			return -ENOMEM;
 		img->file = true;
+		img->capacity = b->capacity;
 		if (!n->st.have_pair || b->name[0]) {
+			memcpy(img->next_name, b->name, sizeof(img->next_name)); /* a device may be adopted by its name */
 			img->foreign = true; /* did not come from this pair: not shown, replaced only with overwrite=yes */
 			continue;
 		}

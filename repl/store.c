@@ -115,6 +115,7 @@ void store_file_close(struct store_file *f)
 		close(f->fd);
 	if (f->dfd >= 0)
 		close(f->dfd);
+	store_device_free(f->device);
 	free(f);
 }
 
@@ -215,6 +216,7 @@ static void store_start(struct store *s, struct io *io)
 	case IO_REMOVE:
 	case IO_RENAME:
 	case IO_CLOSE:
+	case IO_ADOPT:
 	case IO_DIRSYNC: store_name_start(op); return;
 	default: break;
 	}
@@ -277,7 +279,15 @@ int store_image_stat(struct store *s, uint64_t id, struct stat *st)
 
 	if (!f)
 		return -ENOENT;
-	return fstat(f->fd, st) ? -errno : 0;
+	if (fstat(f->fd, st))
+		return -errno;
+	if (f->device) { /* in the mount it is a disk in a file like any other */
+		st->st_mode = S_IFREG | (st->st_mode & 07777);
+		st->st_rdev = 0;
+		st->st_nlink = 1;
+		st->st_blocks = (blkcnt_t)(f->size / 512);
+	}
+	return 0;
 }
 
 int store_source_stat(struct store *s, struct stat *st)
@@ -416,6 +426,7 @@ void store_close(struct store *s)
 	close_fd(s->seg_fd);
 	close_fd(s->dot_fd);
 	close_fd(s->source_fd);
+	free(s->devices);
 	free(s->source);
 	free(s->journal);
 	free(s);

@@ -21,6 +21,14 @@
 #define STORE_ID_MAX       ((1ull << 56) - 1) /* ids made here: 16 ... this */
 #define STORE_RETRIES_MAX  1000               /* EAGAIN and EINTR in a row */
 
+/* What an image has that is a block device: a link in SOURCE (hidden: in .colofs) leads to it. */
+struct store_device {
+	dev_t rdev;
+	uint32_t block;    /* its logical block, bytes */
+	char *target;      /* the link's text */
+	char ident[256];   /* what sysfs says of it that outlives a reboot, "" if nothing */
+};
+
 /* One image or segment, open. */
 struct store_file {
 	uint64_t id;                   /* image id, or slot */
@@ -29,6 +37,7 @@ struct store_file {
 	int fd, dfd;                   /* buffered; O_DIRECT or -1 */
 	uint32_t align_mem, align_off; /* bytes, of O_DIRECT */
 	uint64_t size;                 /* bytes; this daemon is the only writer */
+	struct store_device *device;   /* NULL: a regular file */
 	unsigned direct_writes, buffered_writes; /* in flight; never both */
 	struct store_op *gate, *gate_tail;       /* writes that wait for the other kind to end */
 	struct store_file *next;
@@ -43,6 +52,8 @@ struct store_op {
 	void (*step)(struct store_op *op, int res); /* a completion's next step */
 	uint64_t pos, end;                          /* bytes: what store_zero() still has to do */
 	unsigned retries;
+	uint64_t stop; /* bytes: where the piece under way ends, on a block device */
+	void (*resume)(struct store_op *op); /* when the gate lets it through */
 	bool making;   /* file is a segment that is not in the table yet */
 	bool buffered; /* O_DIRECT was refused for this one */
 	uint8_t through; /* the file's gate: 0 outside, 1 as a buffered write, 2 as a direct one */
@@ -78,6 +89,8 @@ struct store {
 	struct boot_image *boot_images;
 	struct boot_segment *boot_segments[2];
 	void *boot_state;
+	char *devices; /* .colofs/devices as it was found */
+	bool devices_changed;
 };
 
 /* store.c */
@@ -108,6 +121,21 @@ int store_id_write(struct store *s, int fd, uint64_t id);
 void store_hidden_name(char name[32], uint64_t id);
 void store_segment_name(char name[32], uint8_t kind, uint64_t slot);
 int store_scan(struct store *s, char *err, size_t err_size);
+
+/* Wait for the lock on a data file; -EBUSY. */
+int store_lock_data(int fd, unsigned wait_ms);
+/* The alignment of direct I/O by f->dfd; closes it where there is none. */
+void store_probe_direct(struct store *s, struct store_file *f);
+uint64_t store_id_new(struct store *s);
+
+/* store_device.c */
+/* A link found at start-up, in SOURCE or (hidden_id) in .colofs. 0: an image now, or not to be shown; -errno and a line. */
+int store_link_found(struct store *s, const char *name, uint64_t hidden_id, char *err, size_t err_size);
+int store_devices_load(struct store *s, char *err, size_t err_size);
+/* Behind the scan: ids that were given are durable after it. */
+int store_devices_save(struct store *s);
+int store_device_adopt(struct store *s, struct io *io);
+void store_device_free(struct store_device *d);
 
 /* store_dir.c */
 int store_dirs_open(struct store *s, const char *journal, char *err, size_t err_size);

@@ -48,7 +48,7 @@ static void rw_submit(struct store_op *op);
  * overlap. The page cache works in folios, which may be large: one that a buffered write dirties while a direct write
  * beside it ends cannot be invalidated, and the kernel then fails the next fdatasync with EIO.
  */
-static bool gate_enter(struct store_op *op, bool direct)
+static bool gate_enter(struct store_op *op, bool direct, void (*resume)(struct store_op *op))
 {
 	struct store_file *f = op->file;
 
@@ -56,6 +56,7 @@ static bool gate_enter(struct store_op *op, bool direct)
 		return true;
 	if (f->gate || (direct ? f->buffered_writes : f->direct_writes)) {
 		op->next = NULL;
+		op->resume = resume;
 		if (f->gate)
 			f->gate_tail->next = op;
 		else
@@ -85,7 +86,7 @@ static void gate_leave(struct store_op *op)
 
 		list = first->next;
 		first->next = NULL;
-		rw_submit(first); /* enters, or waits again behind those before it */
+		first->resume(first); /* enters, or waits again behind those before it */
 	}
 }
 
@@ -106,7 +107,7 @@ static void rw_submit(struct store_op *op)
 	if (io->op == IO_WRITE) {
 		if (op->through && op->through != 1 + direct)
 			gate_leave(op); /* the rest goes the other way */
-		if (!gate_enter(op, direct))
+		if (!gate_enter(op, direct, rw_submit))
 			return;
 	}
 	struct io_uring_sqe *sqe = store_sqe(op, rw_step);
@@ -130,7 +131,7 @@ static void rw_failed(struct store_op *op, int res)
 		return;
 	}
 	/* Part of it may have got there, and made the file longer. */
-	if (op->io->op == IO_WRITE && !fstat(f->fd, &st))
+	if (op->io->op == IO_WRITE && !f->device && !fstat(f->fd, &st))
 		f->size = (uint64_t)st.st_size;
 	rw_finish(op, res);
 }
@@ -247,6 +248,66 @@ static void falloc_submit(struct store_op *op)
 	                        (off_t)io->len);
 }
 
+/* ---- the same on a block device ---- */
+
+#define DEVICE_PIECE (1ull << 30) /* bytes zeroed at a time: where the device has no command for it, they are written */
+
+static void device_zero_step(struct store_op *op, int res);
+
+/* [op->pos, op->end), at least a byte: whole blocks by fallocate(), what is left of blocks at both ends by hand. */
+static void device_zero(struct store_op *op)
+{
+	struct store_file *f = op->file;
+	uint64_t mask = f->device->block - 1, last = op->end & ~mask;
+	int mode = op->io->op == IO_PUNCH && !op->buffered ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
+
+	if (op->pos & mask || op->pos >= last) {
+		if (!gate_enter(op, false, device_zero))
+			return;
+		op->stop = op->pos & mask ? (op->pos | mask) + 1 : op->end;
+		if (op->stop > op->end)
+			op->stop = op->end;
+		io_uring_prep_write(store_sqe(op, device_zero_step), f->fd, op->s->zeroes, (unsigned)(op->stop - op->pos),
+		                    op->pos);
+		return;
+	}
+	op->stop = last - op->pos > DEVICE_PIECE ? op->pos + DEVICE_PIECE : last;
+	io_uring_prep_fallocate(store_sqe(op, device_zero_step), f->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)op->pos,
+	                        (off_t)(op->stop - op->pos));
+}
+
+static void device_zero_step(struct store_op *op, int res)
+{
+	/* PUNCH_HOLE frees what is zero afterwards for certain, or is refused: then zeroes are written. */
+	bool refused = res == -EOPNOTSUPP && op->io->op == IO_PUNCH && !op->buffered;
+
+	op->buffered |= refused;
+	if (res >= 0)
+		op->pos = res ? op->pos + (uint64_t)res : op->stop; /* write() says how much, fallocate() 0 */
+	if ((res < 0 && !refused && !again(op, res)) || op->pos >= op->end)
+		rw_finish(op, res < 0 ? res : 0);
+	else
+		device_zero(op);
+}
+
+/* The size stays, and all of it is there: only what is to read as zeroes has something to do. */
+static void device_space(struct store_op *op)
+{
+	struct io *io = op->io;
+	uint64_t end = io->off + io->len, size = op->file->size;
+
+	if (io->op == IO_TRUNC) {
+		store_finish_later(op, io->len == size ? 0 : -EFBIG);
+		return;
+	}
+	op->pos = io->off;
+	op->end = end < size ? end : size;
+	if (io->op == IO_ALLOC || op->pos >= op->end)
+		store_finish_later(op, end > size && !io->keep_size ? -ENOSPC : 0);
+	else
+		device_zero(op);
+}
+
 static void trunc_step(struct store_op *op, int res)
 {
 	struct io *io = op->io;
@@ -335,10 +396,12 @@ void store_io_start(struct store_op *op)
 	case IO_ZERO:
 		if (!io->len)
 			store_finish_later(op, 0);
+		else if (op->file->device)
+			device_space(op);
 		else
 			falloc_submit(op);
 		return;
-	case IO_TRUNC: trunc_start(op); return;
+	case IO_TRUNC: op->file->device ? device_space(op) : trunc_start(op); return;
 	case IO_EXTENT: store_finish_later(op, extent_find(op->file, io)); return;
 	default: assert(0);
 	}

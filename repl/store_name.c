@@ -119,6 +119,8 @@ static int image_rename(struct store *s, struct store_file *f, const char *to)
 	if (strlen(to_name) > 255)
 		return -ENAMETOOLONG;
 	/* Something there that is not an image of ours (a link, a fifo) is not ours to replace. */
+	if (victim && victim->device)
+		return -EEXIST;
 	if (!victim && !fstatat(dir, to_name, &st, AT_SYMLINK_NOFOLLOW) && !S_ISREG(st.st_mode))
 		return -EEXIST;
 	if (renameat(from, from_name, dir, to_name))
@@ -312,6 +314,8 @@ void store_name_start(struct store_op *op)
 		image_create(op);
 	} else if (io->op == IO_CREATE) {
 		segment_create(op);
+	} else if (io->op == IO_ADOPT) {
+		store_finish_later(op, store_device_adopt(op->s, io));
 	} else if (!op->file) {
 		store_finish_later(op, -ENOENT);
 	} else if (io->op == IO_REMOVE) {

@@ -44,7 +44,7 @@ static int fail(char *err, size_t err_size, int code, const char *what, const ch
 /* ---- opening ---- */
 
 /* Writes of a killed daemon hold their descriptor, and its lock, until they have landed. */
-static int lock_data(int fd, unsigned wait_ms)
+int store_lock_data(int fd, unsigned wait_ms)
 {
 	struct timespec pause = { .tv_nsec = 20000000 };
 
@@ -59,11 +59,10 @@ static int lock_data(int fd, unsigned wait_ms)
 	}
 }
 
-static void probe_direct(struct store *s, struct store_file *f, int dir_fd, const char *name)
+void store_probe_direct(struct store *s, struct store_file *f)
 {
 	struct statx stx;
 
-	f->dfd = store_openat(dir_fd, name, O_RDWR | O_NOFOLLOW | O_DIRECT, 0);
 	if (f->dfd < 0) {
 		f->dfd = -1;
 		s->all_direct = false;
@@ -99,10 +98,11 @@ int store_file_open(struct store *s, struct store_file *f, int dir_fd, const cha
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
 	f->size = (uint64_t)st.st_size;
-	err = lock_data(f->fd, wait_ms);
+	err = store_lock_data(f->fd, wait_ms);
 	if (err)
 		return err;
-	probe_direct(s, f, dir_fd, name);
+	f->dfd = store_openat(dir_fd, name, O_RDWR | O_NOFOLLOW | O_DIRECT, 0);
+	store_probe_direct(s, f);
 	/* The two descriptors would exclude each other: from here on both hold it shared, which
 	 * keeps the exclusive lock of the next daemon out until the last write has landed. */
 	if (flock(f->fd, LOCK_SH | LOCK_NB) || (f->dfd >= 0 && flock(f->dfd, LOCK_SH | LOCK_NB)))
@@ -206,7 +206,7 @@ static uint64_t id_read(struct store *s, int fd, bool *original)
 	return id >= IMAGE_ID_MIN && id <= IMAGE_ID_MAX ? id : 0;
 }
 
-static uint64_t id_new(struct store *s)
+uint64_t store_id_new(struct store *s)
 {
 	uint64_t id = 0;
 
@@ -222,7 +222,7 @@ static int id_give(struct store *s, struct store_file *f)
 {
 	int err;
 
-	f->id = id_new(s);
+	f->id = store_id_new(s);
 	err = store_id_write(s, f->fd, f->id);
 	/* The id is durable before the core hears of it. */
 	return !err && fsync(f->fd) ? -errno : err;
@@ -287,7 +287,7 @@ static int source_entry(struct store *s, const struct dirent *d, char *err, size
 	char clean[256];
 
 	if (d->d_name[0] == '.' || fstatat(s->source_fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) ||
-	    !S_ISREG(st.st_mode))
+	    (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode)))
 		return 0;
 	if (!name_valid(d->d_name, strlen(d->d_name))) {
 		log_warn("%s in SOURCE is not shown: its name is not UTF-8",
@@ -298,17 +298,22 @@ static int source_entry(struct store *s, const struct dirent *d, char *err, size
 		snprintf(err, err_size, "%s holds more than %d images", s->source, IMAGES_MAX);
 		return -E2BIG;
 	}
+	if (S_ISLNK(st.st_mode))
+		return store_link_found(s, d->d_name, 0, err, err_size);
 	return image_found(s, s->source_fd, d->d_name, 0, err, err_size);
 }
 
 static int dot_entry(struct store *s, const struct dirent *d, char *err, size_t err_size)
 {
+	struct stat st;
 	uint64_t id;
 	int n = 0;
 
 	if (sscanf(d->d_name, "i%16" SCNx64 "%n", &id, &n) != 1 || n != 17 || d->d_name[n] ||
 	    id < 16 || id > INT64_MAX)
 		return 0;
+	if (!fstatat(s->dot_fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISLNK(st.st_mode))
+		return store_link_found(s, d->d_name, id, err, err_size);
 	return image_found(s, s->dot_fd, d->d_name, id, err, err_size);
 }
 
@@ -384,6 +389,7 @@ static int boot_images(struct store *s)
 			b[n].id = f->id;
 			memcpy(b[n].name, f->name, sizeof(b[n].name));
 			b[n].size = f->size;
+			b[n].capacity = f->device ? f->size : 0;
 			b[n].mtime_ns = to_ns(&st.st_mtim);
 			b[n].ctime_ns = to_ns(&st.st_ctim);
 		}
@@ -412,10 +418,14 @@ static int boot_segments(struct store *s, int k, const struct boot_segment **out
 
 int store_scan(struct store *s, char *err, size_t err_size)
 {
-	int e = scan_dir(s, s->source_fd, err, err_size, source_entry);
+	int e = store_devices_load(s, err, err_size);
 
 	if (!e)
+		e = scan_dir(s, s->source_fd, err, err_size, source_entry);
+	if (!e)
 		e = scan_dir(s, s->dot_fd, err, err_size, dot_entry);
+	if (!e && (e = store_devices_save(s)))
+		return fail(err, err_size, e, "cannot write", ".colofs/devices");
 	if (!e)
 		e = scan_dir(s, s->seg_fd, err, err_size, segment_entry);
 	if (e)

@@ -61,10 +61,31 @@ static void unreserve(struct sync_op *op)
 	op->cost = 0;
 }
 
+/* A hole goes as one frame; as none where the target is known to be zero: zeroes on a device may have been written
+ * over what was sent before. */
+static void op_hole(struct sync_op *op)
+{
+	struct node *n = op->node;
+	struct image *img = op->image;
+
+	n->counters.sync_skipped_bytes_total += op->len;
+	img->sync_done += op->len;
+	unreserve(op);
+	if (!img->fresh || img->capacity) {
+		dirty_mark(&img->cur, op->off, op->len);
+		primary_meta(n, FRAME_ZERO, img, op->off, op->len, FRAME_F_KEEP, NULL);
+	}
+	op_end(op);
+}
+
 static void op_send(struct sync_op *op)
 {
 	struct node *n = op->node;
 
+	if (device_zeroes(op->image, op->buf, op->len)) {
+		op_hole(op);
+		return;
+	}
 	unreserve(op);
 	primary_send_data(n, op->image, op->off, op->len, op->buf);
 	n->counters.sync_sent_bytes_total += op->len;
@@ -122,15 +143,7 @@ static void op_extent(struct io *io)
 	if (op_dead(op))
 		return;
 	if (!io->result && io->hole && io->len >= op->len) {
-		/* A hole goes as one frame; as none where the target is known to be zero. */
-		n->counters.sync_skipped_bytes_total += op->len;
-		img->sync_done += op->len;
-		unreserve(op);
-		if (!img->fresh) {
-			dirty_mark(&img->cur, op->off, op->len);
-			primary_meta(n, FRAME_ZERO, img, op->off, op->len, FRAME_F_KEEP, NULL);
-		}
-		op_end(op);
+		op_hole(op);
 		return;
 	}
 	if (op->again && MUTANT("resync-not-read-anew")) {
@@ -398,16 +411,19 @@ static struct hello_image *peer_image(const struct hello *peer, uint64_t id)
 }
 
 /* Bring the peer's table level with ours, and say what of each image it lacks. */
-static void image_begin(struct node *n, struct image *img, const struct hello_image *theirs, bool full)
+static void image_begin(struct node *n, struct image *img, const struct hello_image *theirs, bool full, bool devices)
 {
 	img->hash = img->fresh = false;
 	dirty_merge(&img->miss, &img->bad);
 	dirty_merge(&img->miss, &img->differ);
 	if (!theirs || !theirs->consistent) {
-		/* Never whole there: its frames go straight to its file. What an earlier, cut sync left is compared. */
-		primary_meta(n, FRAME_IMAGE, img, 0, img->size, theirs ? FRAME_F_KEEP : 0, img->name);
+		/* Never whole there: its frames go straight to its file. What an earlier, cut sync left is compared. What may
+		 * be a device there is not emptied: all of it is sent, the holes too. */
+		bool keep = theirs || devices;
+
+		primary_meta(n, FRAME_IMAGE, img, 0, img->size, keep ? FRAME_F_KEEP : 0, img->name);
 		img->hash = theirs;
-		img->fresh = !theirs;
+		img->fresh = !keep;
 		img->consistent_on_peer = false;
 		dirty_mark(&img->miss, 0, img->size);
 	} else {
@@ -446,7 +462,7 @@ void sync_begin(struct node *n, const struct hello *peer, bool full)
 	}
 	for (struct image *img = n->images; img; img = img->next) {
 		if (img->visible)
-			image_begin(n, img, peer_image(peer, img->id), full);
+			image_begin(n, img, peer_image(peer, img->id), full, peer->devices);
 		else
 			dirty_free(&img->miss);
 	}

@@ -8,6 +8,7 @@
 # the first sync too. Series `again`: each begins behind a crash with sealed epochs, so that N lies in the recovery.
 
 : "${EPOCHS:=3}" # flushes a round
+: "${KILL_B:=}"   # options of the backup's
 KILLED=0         # rounds in which the daemon was killed
 IN_FLIGHT=0      # of them, with an epoch recovered whose flush had not returned
 
@@ -30,7 +31,12 @@ kill_fresh() {
 	rm -rf "$AS" "$BS"
 	mkdir "$AS" "$BS"
 	truncate -s 512K "$AS/one.img" "$AS/two.img"
+	kill_prepare
 	ACKED=0 SENT=0 PAIRED=
+}
+# A test's own, for new SOURCEs.
+kill_prepare() {
+	:
 }
 # NODE (a or b), in the foreground, below strace, killed at its Nth io_uring_enter. $T/verdict is there when
 # it has ended: its exit code, 137 when killed.
@@ -38,7 +44,7 @@ start_traced() { # NODE N
 	local how
 	case $1 in
 	a) how="role=primary,peer=127.0.0.1:$PEER_PORT,tls=$T/certs/a" ;;
-	b) how="role=backup,listen=127.0.0.1:$PEER_PORT,tls=$T/certs/b,peer-name=a" ;;
+	b) how="role=backup,listen=127.0.0.1:$PEER_PORT,tls=$T/certs/b,peer-name=a${KILL_B:+,$KILL_B}" ;;
 	esac
 	rm -f "$T/verdict"
 	(
@@ -118,7 +124,7 @@ kill_round_b() { # SERIES N
 	local what="backup, $1, N=$2"
 	if [ "$1" = new ] || [ -z "$PAIRED" ]; then
 		kill_fresh
-		[ "$1" = new ] || { start_backup && start_primary link-timeout=2s && check_healed "$what, made" && kill9 "$B"; }
+		[ "$1" = new ] || { start_backup "$KILL_B" && start_primary link-timeout=2s && check_healed "$what, made" && kill9 "$B"; }
 	fi
 	start_traced b "$2"
 	wait_for 30 traced_ready "$B" || fail "$what: no mount: $(tail -n 3 "$T/b.log")"
@@ -137,7 +143,7 @@ kill_round_b() { # SERIES N
 		[ -z "$GOT" ] || [ "$(epoch_reader check "$BS/one.img" "$BS/two.img")" = "$GOT" ] ||
 			fail "$what: the files are not epoch $GOT"
 	fi
-	start_backup
+	start_backup "$KILL_B"
 	check_healed "$what"
 	[ "$1" = new ] || { write_epochs 1 && kill9 "$B"; } # its epochs are still in the journal
 }

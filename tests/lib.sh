@@ -411,3 +411,8 @@ assert_pattern() { # FILE BYTE OFF LEN WHAT
 		cmp -n $(($4 << 20)) - <(tr '\0' "\\$(printf %o "0x$2")" </dev/zero) >&2 ||
 		fail "$5: not all 0x$2 from $3 MiB, $4 MiB long"
 }
+# A block device over a file below $T: DEV. It goes when nobody has it open any more, at the latest with the test.
+make_device() { # NAME BYTES
+	[ -e "$T/$1.disk" ] || truncate -s "$2" "$T/$1.disk"
+	DEV=$(losetup -f --show "$T/$1.disk")
+}
