@@ -63,12 +63,15 @@ static bool entry_next(const char **p, struct entry *e)
 	const char *end;
 
 	for (; *p && (end = strchr(*p, '\n')); *p = end + 1) {
-		int n = 0;
+		char *at;
 
-		if (sscanf(*p, "%" SCNu64 "\t%" SCNu64 "\t%n", &e->id, &e->size, &n) != 2 || !n ||
-		    e->id < IMAGE_ID_MIN || e->id > IMAGE_ID_MAX)
+		e->id = strtoull(*p, &at, 10);
+		if (*at != '\t' || e->id < IMAGE_ID_MIN || e->id > IMAGE_ID_MAX)
 			continue;
-		e->ident = *p + n;
+		e->size = strtoull(at + 1, &at, 10);
+		if (*at != '\t')
+			continue;
+		e->ident = at + 1; /* may be empty: sscanf() would take two tabs for one */
 		e->target = memchr(e->ident, '\t', (size_t)(end - e->ident));
 		if (!e->target)
 			continue;

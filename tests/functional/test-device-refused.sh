@@ -83,8 +83,12 @@ rm "$A/vm3"
 
 # The primary's image changes its size under the device: guests go on, the pair waits for an equal one.
 truncate -s 6M "$A/vm1"
+if ctl "$A" flush; then
+	fail "a size was committed that the device has not"
+fi
 again
 refused "vm1.*$((4 << 20)).*$((6 << 20))" "the image was made longer"
+assert_eq "$(status "$B" .mode)" backup "the backup's mode"
 truncate -s 1M "$A/vm1"
 again
 refused "vm1.*$((4 << 20)).*$((1 << 20))" "the image was made shorter"
