@@ -21,7 +21,7 @@
 #define CONF_MAX      (64u << 10) /* bytes in a conf= file */
 #define FUSE_OPTS_MAX (16u << 10) /* bytes of words for libfuse */
 
-enum option_type { ROLE, HOSTPORT, PATH, NAME, PIN, YESNO, CHOICE, COMMIT, SIZE, TIME };
+enum option_type { ROLE, HOSTPORT, PATH, NAME, PIN, YESNO, FLAG, CHOICE, COMMIT, SIZE, TIME };
 
 struct option_row {
 	const char *name;
@@ -153,7 +153,7 @@ static int set_option(struct parser *p, const struct option_row *row, const char
 	int ret = 0;
 
 	if (!*value)
-		return fail(p, "%s= needs a value: %s", row->name, row->unit);
+		return fail(p, "%s= needs a value: %s", row->name, row->type == FLAG ? "yes or no" : row->unit);
 	switch (row->type) {
 	case COMMIT:
 	case SIZE:
@@ -171,6 +171,7 @@ static int set_option(struct parser *p, const struct option_row *row, const char
 		ret = value_choice(field, row->unit, value, &why);
 		break;
 	case YESNO:
+	case FLAG:
 		ret = value_yesno(field, value, &why);
 		break;
 	case PIN:
@@ -248,7 +249,7 @@ static int take_word(struct parser *p, const char *raw, const char *plain)
 
 		if (strlen(row->name) != len || strncmp(row->name, plain, len))
 			continue;
-		if (!plain[len])
+		if (!plain[len] && row->type != FLAG)
 			return fail(p, "%s needs a value: %s=%s", row->name, row->name, row->unit);
 		if (p->file && strcmp(row->name, "conf") == 0)
 			return fail(p, "conf= cannot stand in a conf= file");
@@ -256,7 +257,7 @@ static int take_word(struct parser *p, const char *raw, const char *plain)
 			return 0;
 		if (!p->file)
 			p->given[i] = true;
-		return set_option(p, row, plain + len + 1);
+		return set_option(p, row, plain[len] ? plain + len + 1 : "yes");
 	}
 	if (word_is_mounts(plain))
 		return 0;
@@ -561,9 +562,11 @@ void options_usage(void)
 	for (i = 0; i < TABLE_COUNT; i++) {
 		char left[64];
 
-		snprintf(left, sizeof(left), "%s=%s", table[i].name, table[i].unit);
+		bool flag = table[i].type == FLAG;
+
+		snprintf(left, sizeof(left), "%s%s%s", table[i].name, flag ? "" : "=", table[i].unit);
 		printf("  %-34s %s", left, table[i].help);
-		if (*table[i].def)
+		if (*table[i].def && !flag)
 			printf(" (%s)", table[i].def);
 		printf("\n");
 	}

@@ -224,6 +224,7 @@ static void render_json(FILE *out, const struct status *s)
 			s->verify_done, s->verify_total, s->verify_differ);
 	else
 		fputs(",\n\"verify\": null", out);
+	fprintf(out, ",\n\"start_alone\": %s", s->start_alone ? "true" : "false");
 	fputs("\n}\n", out);
 }
 

@@ -58,6 +58,7 @@ struct status {
 	uint64_t resident;     /* bytes, filled by the caller that knows */
 	bool verifying;        /* the three below count */
 	uint64_t verify_done, verify_total, verify_differ; /* bytes, bytes, blocks */
+	bool start_alone;      /* the mount's option */
 	uint64_t lost_bytes;   /* backup: what a failover now would drop */
 	size_t image_count;
 	struct status_image *images; /* malloc'ed; status_free() */

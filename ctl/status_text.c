@@ -201,6 +201,8 @@ static void render_text(FILE *out, const struct status *s)
 	}
 	fputc('\n', out);
 	put_link(out, s);
+	if (s->start_alone)
+		fputs("start    start-alone is set: at mount a primary does not ask whether its peer was promoted\n", out);
 	put_epoch(out, s);
 	put_buffers(out, s);
 	if (s->verifying)

@@ -38,6 +38,7 @@ struct daemon {
 	struct fuse_session *se;
 	struct ring_op signal_op;
 	int signal_fd;
+	struct ring_op parent_op;
 	int ready_fd; /* the parent waits at its other end; -1 once told, or in the foreground */
 	bool mounted, ready;  /* ready: the mount answers */
 	bool stopping, ended; /* ended: the kernel has closed the session */
@@ -135,6 +136,23 @@ static void on_signal(struct ring_op *op, int res, unsigned flags)
 		stop(d);
 	}
 	signal_arm(d);
+}
+
+/* Who waits for the mount may give up: what is not mounted then never will be. */
+static void on_parent_gone(struct ring_op *op, int res, unsigned flags)
+{
+	struct daemon *d = (struct daemon *)((char *)op - offsetof(struct daemon, parent_op));
+
+	(void)res, (void)flags;
+	if (!d->ready)
+		stop(d);
+}
+
+static void parent_watch(struct daemon *d)
+{
+	d->parent_op.fn = on_parent_gone;
+	if (d->ready_fd >= 0) /* POLLERR, which is always told: nobody reads any more */
+		io_uring_prep_poll_add(ring_sqe(&d->shell.ring, &d->parent_op), d->ready_fd, 0);
 }
 
 static int signals_open(struct daemon *d)
@@ -276,6 +294,7 @@ static int open_all(struct daemon *d)
 		return -ENOMEM;
 	}
 	signal_arm(d);
+	parent_watch(d);
 	return 0;
 }
 

@@ -8,6 +8,7 @@
  *   verify.c    comparing both copies
  *   commit.c    its epochs and flushes                    sync.c        sending what the peer lacks
  *   link.c      links, frames, heartbeats                 handshake.c   from a transport to a session
+ *   ask.c       a primary's start: was the peer promoted?
  *   pair.c      who may pair with whom                    backup.c      the peer's frames
  *   direct.c    images in their first sync                epoch.c       what became of images in one epoch
  *   twophase.c  prepare, commit, abort                    prepared.c    the same on a backup
@@ -310,8 +311,9 @@ struct node {
 	uint64_t session;
 	bool peer_known;
 	uint64_t peer_generation, peer_epoch, peer_overlay, peer_capacity;
-	bool start_wait;        /* an established primary's start waits for its first dial's end */
-	uint64_t start_deadline_ms;
+	bool start_wait;        /* an established primary asks its peer before it serves: ask.c */
+	uint64_t start_wait_ms, start_deadline_ms; /* since; until */
+	bool start_wait_told;
 	bool stale;             /* the peer was promoted: this copy is older */
 
 	/* primary */
@@ -535,7 +537,13 @@ void links_close(struct node *n, unsigned refusal);
 void link_connect(struct node *n, struct command_req *r);
 void link_disconnect(struct node *n, struct command_req *r);
 
-void link_start_asked(struct node *n);
+
+/* ask.c */
+void ask_begin(struct node *n);    /* the start's last step */
+void ask_answered(struct node *n); /* a session is up, or the peer's copy is known to be the older one */
+void ask_stale(struct node *n);    /* the peer was promoted */
+void ask_judged(struct node *n, unsigned refusal); /* the two do not go together */
+void ask_pump(struct node *n);
 
 /* handshake.c: each takes one frame; <0: drop the link */
 int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload);

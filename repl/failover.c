@@ -92,6 +92,7 @@ static void overlay_synced(struct journal_sync *s, int error)
 	lineage_push(&st->lineage, random64(n), n->committed, n->committed);
 	st->promoted = true;
 	st->role = NODE_PRIMARY;
+	st->had_peer = false; /* nobody has this generation */
 	st->epoch_high = st->epoch_high + EPOCH_AHEAD;
 	n->failover_step = F_SAVE;
 	n->failover_save.owner = n;

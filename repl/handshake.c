@@ -64,6 +64,7 @@ static void welcome(struct node *n, struct plink *l, enum verdict v)
 		n->st.lineage.generation = random64(n);
 	l->session = l->save_session = max64(n->st.session_high, h->session_high) + 1;
 	n->st.session_high = l->session;
+	n->st.had_peer = true;
 	l->welcome.epoch = max64(max64(n->cur.number, h->epoch_high), n->com.number) + 1;
 	n->st.epoch_high = max64(n->st.epoch_high, l->welcome.epoch + EPOCH_AHEAD);
 	memcpy(l->welcome.pair, n->st.pair, 16);
@@ -104,8 +105,9 @@ int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload)
 	if (v == PAIR_REFUSE) {
 		if (stale) {
 			n->stale = true;
-			n->start_wait ? (void)0 : node_fail(n, "%s", refusal_text(REFUSE_STALE));
+			n->start_wait ? ask_stale(n) : node_fail(n, "%s", refusal_text(REFUSE_STALE));
 		}
+		ask_judged(n, refusal);
 		link_refuse(n, l->index, refusal);
 		return 0;
 	}
@@ -157,7 +159,7 @@ int handshake_ready(struct node *n, struct plink *l)
 	commit_doubt(n, &l->hello, l->full);
 	n->cur.number = l->welcome.epoch;
 	primary_link_up(n);
-	link_start_asked(n);
+	ask_answered(n);
 	if (!twophase_settles(n, &l->hello))
 		handshake_settled(n);
 	return 0;

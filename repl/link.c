@@ -57,19 +57,6 @@ static void schedule_dial(struct node *n)
 	n->backoff_ms = wait * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : wait * 2;
 }
 
-/* An established primary may serve once it has asked its peer, or could not. */
-void link_start_asked(struct node *n)
-{
-	if (!n->start_wait)
-		return;
-	n->start_wait = false;
-	if (n->stale)
-		node_started(n, -ESTALE, "the peer was promoted: this copy is older (ESTALE); "
-		             "mount the peer as primary, this SOURCE is kept as it is");
-	else
-		node_started(n, 0, "");
-}
-
 /* A link that lasted is dialled again at once; one that comes and goes costs each side durable writes each time. */
 static void dial_again(struct node *n, uint64_t lasted_ms)
 {
@@ -104,7 +91,6 @@ static void forget(struct node *n, int link, const char *why)
 			backup_link_down(n);
 		}
 	}
-	link_start_asked(n);
 }
 
 void link_drop(struct node *n, int link, const char *why)
@@ -180,6 +166,8 @@ static int refuse_got(struct node *n, struct plink *l)
 	n->counters.link_refusals_total++;
 	node_error(n, "refused by %s: %s", l->peer, refusal_text(refusal));
 	node_reason(n, "refused by the peer: %s", refusal_text(refusal));
+	if (refusal != REFUSE_STALE && refusal != REFUSE_NEWER) /* which of the two is older we judge ourselves */
+		ask_judged(n, refusal);
 	if (refusal == REFUSE_STALE && n->role == NODE_BACKUP)
 		return -ECONNREFUSED;
 	if (l->dialled && n->backoff_ms < 1000)
@@ -421,7 +409,6 @@ void node_dial_failed(struct node *n, const char *why)
 	if (n->live < 0)
 		node_error(n, "%s", why);
 	schedule_dial(n);
-	link_start_asked(n);
 }
 
 bool node_accepts(const struct node *n)

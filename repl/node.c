@@ -303,7 +303,10 @@ static void start_synced(struct journal_sync *s, int error)
 {
 	struct node *n = s->owner;
 
-	node_started(n, error, error ? "the journal cannot be made durable" : "");
+	if (error)
+		node_started(n, error, "the journal cannot be made durable");
+	else
+		ask_begin(n);
 }
 
 static void start_saved(struct save *s, int error)
@@ -321,12 +324,7 @@ static void start_saved(struct save *s, int error)
 		journal_sync(&n->journal, &n->com_sync);
 		return;
 	}
-	if (node_established(n) && n->config.can_dial) {
-		n->start_wait = true; /* link.c ends it */
-		n->start_deadline_ms = n->now_ms + HANDSHAKE_MS;
-		return;
-	}
-	node_started(n, 0, "");
+	ask_begin(n);
 }
 
 static void first_reason(struct node *n)
@@ -516,10 +514,7 @@ void node_batch_end(struct node *n)
 {
 	link_pump(n);
 	primary_suspended_pump(n);
-	if (n->start_wait && n->now_ms >= n->start_deadline_ms) {
-		n->start_wait = false;
-		node_started(n, 0, "");
-	}
+	ask_pump(n);
 	sync_pump(n);
 	verify_pump(n);
 	commit_pump(n);

@@ -27,6 +27,8 @@ struct node_config {
 	bool overlay_off;           /* a backup refuses local writes */
 	bool suspend;               /* a primary without its peer holds writes */
 	bool catch_up;              /* congestion: mark, do not hold */
+	bool start_alone;           /* a primary does not ask its peer before it serves */
+	uint32_t peer_wait_ms;      /* how long it tries to */
 	uint64_t resync_rate;       /* bytes a second; 0: no limit */
 	uint64_t journal_size, overlay_size; /* bytes */
 	uint32_t link_timeout_ms, flush_timeout_ms;

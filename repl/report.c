@@ -172,6 +172,7 @@ void node_status(struct node *n, struct status *s)
 		s->overlay_bytes = n->overlay_bytes;
 		s->overlay_limit = n->config.overlay_size;
 	}
+	s->start_alone = n->config.start_alone;
 	s->verifying = n->verify.req;
 	s->verify_done = n->verify.done;
 	s->verify_total = n->verify.total;

@@ -41,6 +41,7 @@ struct state {
 	int role;                /* enum node_role */
 	bool have_pair;
 	bool clean;              /* the node was stopped in order */
+	bool had_peer;           /* primary: a peer was welcomed, and may have been promoted since: it is asked at start */
 	uint8_t pair[16];
 	uint64_t session_high;   /* highest session number ever used */
 	uint64_t epoch_high;     /* highest epoch number ever ordered (primary: a bound) */

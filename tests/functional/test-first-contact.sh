@@ -30,7 +30,9 @@ stop "$A"
 
 mkdir "$T/copy" "$T/copy.mnt"
 cp -a "$AS/." "$T/copy/"
-colofs_mount "$T/copy" "$T/copy.mnt" "role=primary,listen=127.0.0.1:$PEER_PORT,tls=$T/certs/b,peer-name=a"
-start_primary
+colofs_mount "$T/copy" "$T/copy.mnt" "role=primary,listen=127.0.0.1:$PEER_PORT,tls=$T/certs/b,peer-name=a,start-alone"
+must_fail start_primary
+assert_match "$OUT" '*same node id*' "what a primary says that meets its own copy"
+start_primary start-alone
 wait_status "$A" '.last_error.text // "" | length > 0' 30
 assert_eq "$(status "$A" .protected)" false "protected with its own copy"

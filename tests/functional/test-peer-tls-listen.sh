@@ -87,7 +87,7 @@ turned_down "$B" "$(said_of wrong-pin)" "the wrong key" peer "${WORDS[@]}" -s <(
 stop "$B"
 
 # The primary listens, the backup dials.
-colofs_mount "$AS" "$A" "role=primary,listen=127.0.0.1:$PORT,$TLS,peer-name=a"
+colofs_mount "$AS" "$A" "role=primary,listen=127.0.0.1:$PORT,$TLS,peer-name=a,start-alone"
 everybody "$A"
 colofs_mount "$BS" "$B" "role=backup,peer=127.0.0.1:$PORT,tls=$PKI/a,peer-name=b"
 wait_protected

@@ -327,7 +327,8 @@ void host_init(struct host *h, uint8_t id, int role)
 	memset(h->id, id, sizeof(h->id));
 	h->config = (struct node_config){ .role = role, .can_dial = role == NODE_PRIMARY,
 		.can_accept = role == NODE_BACKUP, .journal_size = 4u << 20, .overlay_size = 2u << 20,
-		.link_timeout_ms = 500, .flush_timeout_ms = 2000, .send_buffer = 1u << 20, .segment_size = 512u << 10,
+		.link_timeout_ms = 500, .flush_timeout_ms = 2000, .peer_wait_ms = 60000, .send_buffer = 1u << 20,
+		.segment_size = 512u << 10,
 		.source = "/source", .version = "test" };
 }
 
@@ -335,9 +336,9 @@ static void on_ready(void *ctx, int error, const char *why)
 {
 	struct host *h = ctx;
 
-	(void)why;
 	h->ready = true;
 	h->ready_error = error;
+	snprintf(h->ready_why, sizeof(h->ready_why), "%s", why);
 }
 
 static void on_stopped(void *ctx, int error, const char *why)

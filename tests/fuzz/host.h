@@ -52,6 +52,7 @@ struct host {
 	struct host_link links[LINKS_MAX];
 	bool dialling, ready, stopped;
 	int ready_error, stop_error;
+	char ready_why[256];
 	uint64_t now_ms, random;
 	bool loud;                   /* log to stderr */
 };

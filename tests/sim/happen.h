@@ -55,6 +55,9 @@
 	X(H_REFUSED_FULL, "epochs refused: journal full") \
 	X(H_OVERLAY_FULL, "writes refused: overlay full") \
 	X(H_APART, "disconnects by order") \
+	X(H_START_REFUSED, "starts refused: the peer could not be asked") \
+	X(H_START_ALONE, "starts without asking the peer") \
+	X(H_START_OLD, "starts of a primary whose peer was promoted") \
 	X(H_STOP_CLEAN, "stops in order that said all is on disk") \
 	X(H_FSYNC_COMMITTED, "fsyncs that waited for a commit") \
 	X(H_PREPARED, "epochs prepared") \

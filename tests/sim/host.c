@@ -132,6 +132,8 @@ void host_poll(struct sim *s, struct host *h)
 {
 	uint64_t current, committed;
 
+	if (s->phase == PHASE_PROMOTED && h->index != s->primary)
+		return; /* whose peer was promoted: nobody reads there */
 	peek_epochs(h->node, &current, &committed);
 	if (h->index == s->primary) {
 		if (current != h->current && h->current)
@@ -218,9 +220,11 @@ static void on_ready(void *ctx, int error, const char *why)
 {
 	struct host *h = ctx;
 
-	if (error && !h->faulted)
+	if (error && !h->faulted && !world_refused(h->sim, h, error))
 		violation(h->sim, "host %d does not start: %s", h->index, why);
-	if (error) { /* injected: the next try may do better */
+	if (error)
+		say(h->sim, "host %d does not start: %s", h->index, why);
+	if (error) { /* injected, or nobody answered: the next try may do better */
 		h->stuck = true;
 		world_moment(h->sim, h, 0, UINT32_MAX);
 		return;
@@ -241,6 +245,7 @@ void host_start(struct sim *s, struct host *h)
 		.commit_ms = s->commit_ms, .journal_size = s->journal_size, .overlay_size = s->overlay_size,
 		.link_timeout_ms = (uint32_t)s->link_timeout_ms,
 		.flush_timeout_ms = (uint32_t)s->flush_timeout_ms, .send_buffer = s->send_limit,
+		.start_alone = h->start_alone, .peer_wait_ms = s->peer_wait_ms,
 		.segment_size = (uint32_t)s->segment_size, .source = "/sim", .version = "sim",
 	};
 	struct boot boot;

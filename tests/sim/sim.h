@@ -221,6 +221,7 @@ struct host {
 	struct disk disk;
 	uint64_t deadline; /* us */
 	int role;          /* enum node_role to start with, -1 as the disk remembers */
+	bool start_alone;  /* the next start asks nobody */
 	bool crash_soon;   /* one is scheduled */
 	bool restarting;   /* so is a start */
 	bool probed;       /* the model knows what it holds */
@@ -466,6 +467,8 @@ enum phase {
 
 void world_start(struct sim *s);
 void world_ready(struct sim *s, struct host *h);
+/* It was refused its start: can that be right? */
+bool world_refused(struct sim *s, struct host *h, int error);
 void world_stopped(struct sim *s, struct host *h);
 /* A sensitive moment on h: now and then a crash follows soon. weight: larger is likelier. */
 void world_moment(struct sim *s, struct host *h, uint64_t soon_us, uint32_t weight);
@@ -476,6 +479,8 @@ bool world_faulty(const struct sim *s);
 /* chaos.c, takeover.c */
 void chaos_start(struct sim *s);
 void takeover_begin(struct sim *s);
+/* The old primary, its disk as it was, has started: it may not. */
+void takeover_old_ready(struct sim *s, struct host *h);
 void world_clear(struct sim *s);
 
 /* ---- mutants.c ---- */
@@ -563,7 +568,7 @@ struct sim {
 	size_t hello_len;
 	uint64_t chaos_us, flush_us;
 	uint64_t link_timeout_ms, flush_timeout_ms, journal_size, overlay_size, segment_size;
-	uint32_t commit_ms;
+	uint32_t commit_ms, peer_wait_ms;
 	bool suspend, commit_fsync, catch_up; /* on-link-loss, commit, congestion */
 	uint32_t crash_bias;
 	struct figures fig;

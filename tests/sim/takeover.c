@@ -2,8 +2,9 @@
 /*
  * Failovers: the primary is dead, or is alive and the backup is told `force`.
  * The promoted node must have exactly its last committed epoch, with its own
- * overlay or without. The old primary's host comes back later with an empty
- * disk, as the promoted one's backup, and the world goes on.
+ * overlay or without. The old primary may come back with its disk as it was:
+ * it must not serve. Later its host comes back with an empty disk, as the
+ * promoted one's backup, and the world goes on.
  */
 #include <errno.h>
 #include <string.h>
@@ -32,12 +33,33 @@ static void replace(struct sim *s, struct event *e)
 		event_add(s, 20 * MS, -1, replace);
 		return;
 	}
+	if (h->node)
+		host_crash(s, h, true);
 	say(s, "host %d comes back with an empty disk", h->index);
 	world_new_host(s, h, NODE_BACKUP);
 	s->hosts[s->primary].role = -1;
 	s->phase = PHASE_RUN;
 	s->phase_since = s->now;
 	world_restart_later(s, h, rnd_below(s, 20 * MS));
+}
+
+static void return_old(struct sim *s, struct event *e)
+{
+	struct host *h = successor(s);
+
+	if (s->phase != PHASE_PROMOTED || h->state != HOST_DOWN || h->life != e->arg)
+		return;
+	happened(s, H_START_OLD);
+	say(s, "host %d comes back as it was", h->index);
+	h->start_alone = false;
+	host_start(s, h);
+}
+
+void takeover_old_ready(struct sim *s, struct host *h)
+{
+	if (host_is_primary(h) && !host_failed(h))
+		violation(s, "host %d is served as primary, though its peer was promoted", h->index);
+	world_restart_now(s, h); /* until it is replaced it stays away */
 }
 
 /* A backup that was promoted: its epoch and its overlay, for good. */
@@ -61,6 +83,11 @@ void takeover_probed(struct sim *s, struct host *h, struct probe_image *img, uin
 	h->power_lost = false;
 	guest_run(s, h, true);
 	event_add(s, rnd_below(s, 600 * MS), -1, replace);
+	if (one_in(s, 2)) {
+		struct event *e = event_add(s, rnd_below(s, 300 * MS), -1, return_old);
+
+		e->arg = successor(s)->life;
+	}
 }
 
 static void count_it(struct sim *s)

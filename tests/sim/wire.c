@@ -319,7 +319,7 @@ static void dial_ends(struct sim *s, struct event *e)
 	struct host *from = &s->hosts[e->host], *to = &s->hosts[!e->host];
 	struct conn *c = NULL;
 
-	if (!s->partitioned && to->state == HOST_UP && node_accepts(to->node))
+	if (!s->partitioned && (to->state == HOST_UP || to->state == HOST_STARTING) && node_accepts(to->node))
 		c = conn_new(s, from, to);
 	if (!c) {
 		node_dial_failed(from->node, "connection refused");

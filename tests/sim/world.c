@@ -38,6 +38,10 @@ static void restart(struct sim *s, struct event *e)
 		return;
 	if (s->phase == PHASE_FAILOVER ? h->index == s->primary : s->phase == PHASE_PROMOTED && h->index != s->primary)
 		return; /* the old primary is dead and gone */
+	/* Its operator knows that the peer was not promoted. */
+	h->start_alone = world_faulty(s) && h->index == s->primary && s->phase == PHASE_RUN && one_in(s, 4);
+	if (h->start_alone)
+		happened(s, H_START_ALONE);
 	host_start(s, h);
 	if (world_faulty(s) && one_in(s, 5)) /* recovery, and what comes soon after, is a bad moment */
 		world_crash_later(s, h, rnd_below(s, 60 * h->disk.speed_us + 2000));
@@ -99,6 +103,16 @@ void world_moment(struct sim *s, struct host *h, uint64_t soon_us, uint32_t weig
 
 /* ---- after a start ---- */
 
+bool world_refused(struct sim *s, struct host *h, int error)
+{
+	if (s->phase == PHASE_PROMOTED && h->index != s->primary)
+		return error == -ESTALE || error == -ETIMEDOUT;
+	if (error != -ETIMEDOUT || h->index != s->primary || h->start_alone)
+		return false;
+	happened(s, H_START_REFUSED);
+	return true; /* if it is so for ever heal.c will see it */
+}
+
 static void primary_probed(struct sim *s, struct host *h, struct probe_image *img, uint32_t count)
 {
 	model_check_floor(s, img, count, !h->power_lost && !h->lossy);
@@ -117,7 +131,9 @@ static void backup_probed(struct sim *s, struct host *h, struct probe_image *img
 
 void world_ready(struct sim *s, struct host *h)
 {
-	if (h->index == s->primary) {
+	if (s->phase == PHASE_PROMOTED && h->index != s->primary) {
+		takeover_old_ready(s, h);
+	} else if (h->index == s->primary) {
 		guest_probe(s, h, primary_probed);
 	} else if (s->phase == PHASE_FAILOVER && host_is_primary(h)) { /* promoted, then crashed */
 		if (s->hosts[s->primary].node)
@@ -327,6 +343,7 @@ void world_start(struct sim *s)
 	s->batch_us = 50 + rnd_below(s, 400);
 	s->batch_ends = 2 + rnd_below(s, 20);
 	s->send_limit = 768u * 1024 << rnd_below(s, 3);
+	s->peer_wait_ms = one_in(s, 2) ? 100 + (uint32_t)rnd_below(s, 1000) : 1000 + (uint32_t)rnd_below(s, 9000);
 	s->commit_ms = one_in(s, 4) ? 10 + (uint32_t)rnd_below(s, 200) : 0;
 	s->journal_size = s->overlay_size = (4ull + 4 * rnd_below(s, 4)) << 20;
 	s->segment_size = 256u << (10 + rnd_below(s, 3));

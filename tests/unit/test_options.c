@@ -159,6 +159,19 @@ static bool choices(void)
 	return true;
 }
 
+static bool starting_alone(void)
+{
+	CHECK(parse("") == 0 && !o.start_alone && o.peer_wait_ms == 60000);
+	CHECK(parse("peer-wait=2s,start-alone") == 0 && o.start_alone && o.peer_wait_ms == 2000);
+	CHECK(parse("start-alone=no") == 0 && !o.start_alone && !o.fuse_opts);
+	CHECK(parse("start-alone=yes") == 0 && o.start_alone);
+	CHECK(refused("start-alone=maybe", "yes or no"));
+	CHECK(refused("start-alone=", "yes or no"));
+	CHECK(refused("peer-wait", "needs a value"));
+	CHECK(refused("peer-wait=99", "out of bounds"));
+	return true;
+}
+
 static bool some_can_be_set_later(void)
 {
 	static struct options later;
@@ -174,7 +187,7 @@ static bool some_can_be_set_later(void)
 
 static bool later_words_are_unknown(void)
 {
-	static const char *const words[] = {"start-alone",          "peer-wait=1",
+	static const char *const words[] = {"start-along",          "peer-waits=1",
 					    "fence=/x",             "on-peer-loss=wait",
 					    "journal-sise=1G",      "=x"};
 	size_t i;
@@ -280,8 +293,8 @@ static bool conf_files(void)
 
 static bool the_manual_names_every_option(void)
 {
-	static const char *const names[] = {
-#define X(name, type, field, min, max, def, unit, help) name,
+	static const char *const items[] = { /* a flag is said by its name alone */
+#define X(name, type, field, min, max, def, unit, help) sizeof(unit) > 1 ? "\n.It Cm " name " Ns = Ns " : "\n.It Cm " name "\n",
 #include "../../ctl/options.def"
 #undef X
 	};
@@ -293,14 +306,11 @@ static bool the_manual_names_every_option(void)
 	len = fread(page, 1, sizeof(page) - 1, f);
 	page[len] = '\0';
 	fclose(f);
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		char item[64];
-		bool found;
+	for (i = 0; i < sizeof(items) / sizeof(items[0]); i++) {
+		bool found = strstr(page, items[i]) != NULL;
 
-		snprintf(item, sizeof(item), "\n.It Cm %s Ns = Ns ", names[i]);
-		found = strstr(page, item) != NULL;
 		if (!found)
-			printf("# colofs.8 lacks %s=\n", names[i]);
+			printf("# colofs.8 lacks%s\n", items[i]);
 		CHECK(found);
 	}
 	return true;
@@ -315,6 +325,7 @@ int main(void)
 	RUN(peers_are_named);
 	RUN(cross_checks);
 	RUN(choices);
+	RUN(starting_alone);
 	RUN(some_can_be_set_later);
 	RUN(later_words_are_unknown);
 	RUN(foreign_words_go_to_libfuse);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The start of a primary whose pair is established. While it was away its peer
+ * may have been promoted, and what it would serve then is an older copy. So it
+ * asks first: a session with the peer as its backup is the answer. Not the
+ * HELLO alone: a backup that said one may be promoted in the next step, one in
+ * a session only by force, which tells its primary first, or after losing it.
+ * Who cannot be asked within peer-wait leaves the start refused; start-alone
+ * is the user's word that it need not be asked.
+ */
+#include <stdio.h>
+
+#include "core.h"
+#include "mutant.h"
+
+#define NOTICE_MS 1000u /* a wait this long is told of */
+#define WAY_OUT "if the peer was certainly not promoted, mount with -o start-alone"
+
+static bool wanted(const struct node *n)
+{
+	return n->role == NODE_PRIMARY && n->st.had_peer && (n->config.can_dial || n->config.can_accept) && !n->config.start_alone;
+}
+
+void ask_begin(struct node *n)
+{
+	if (!wanted(n) || MUTANT("start-unasked")) {
+		node_started(n, 0, "");
+		return;
+	}
+	n->start_wait = true;
+	n->start_wait_ms = n->now_ms;
+	n->start_deadline_ms = n->now_ms + n->config.peer_wait_ms;
+}
+
+static void refused(struct node *n, int error, const char *why)
+{
+	n->start_wait = false;
+	node_started(n, error, why);
+}
+
+void ask_answered(struct node *n)
+{
+	if (!n->start_wait)
+		return;
+	n->start_wait = false;
+	node_started(n, 0, "");
+}
+
+void ask_stale(struct node *n)
+{
+	refused(n, -ESTALE, "the peer was promoted: this copy is older (ESTALE); mount the peer as primary, "
+	        "this SOURCE is kept as it is");
+}
+
+/*
+ * The peer was there, and no session can come of it. Some of that passes with time; the rest is the answer: nobody but
+ * the user can say which copy is to be served.
+ */
+void ask_judged(struct node *n, unsigned refusal)
+{
+	char why[sizeof(n->start_why)];
+
+	if (!n->start_wait)
+		return;
+	switch (refusal) {
+	case REFUSE_DUPLICATE:
+	case REFUSE_BUSY:
+	case REFUSE_DISCONNECTED:
+	case REFUSE_INTERNAL:
+	case REFUSE_NOSPACE:
+	case REFUSE_STALE: /* ask_stale() is said by who judged it */
+		return;
+	case REFUSE_NEWER:
+		ask_answered(n);
+		return;
+	}
+	snprintf(why, sizeof(why), "%s; to serve this copy all the same, mount with -o start-alone", refusal_text(refusal));
+	refused(n, -ESTALE, why);
+}
+
+void ask_pump(struct node *n)
+{
+	char why[sizeof(n->start_why)];
+
+	if (!n->start_wait)
+		return;
+	if (n->now_ms >= n->start_deadline_ms) {
+		snprintf(why, sizeof(why), "the peer cannot be asked whether it was promoted%s%.100s: bring it up; or " WAY_OUT,
+		         n->last_error[0] ? ", " : "", n->last_error);
+		refused(n, -ETIMEDOUT, why);
+	} else if (!n->start_wait_told && n->now_ms - n->start_wait_ms >= NOTICE_MS) {
+		n->start_wait_told = true;
+		node_log(n, LOG_LVL_INFO, "asking the peer whether it was promoted, for %u s at most (-o start-alone: not asked)",
+		         n->config.peer_wait_ms / 1000);
+	}
+}
