@@ -218,7 +218,7 @@ static bool word_is_mounts(const char *word)
  */
 static bool word_is_refused(const char *word)
 {
-	static const char *const list[] = {"fence", NULL};
+	static const char *const list[] = {"fencing", NULL};
 	size_t len = strcspn(word, "=");
 
 	return memchr(word, '-', len) || word_is(word, list);
@@ -399,6 +399,8 @@ static int cross_check(struct parser *p)
 			    o->role == ROLE_PRIMARY ? "primary" : "backup");
 	if (o->overwrite && o->role != ROLE_BACKUP && o->role != ROLE_REMEMBERED)
 		return fail(p, "overwrite=yes is for role=backup only");
+	if (o->peer_loss_failover && !o->fence)
+		return fail(p, "on-peer-loss=failover needs fence=COMMAND: without it nobody makes sure that the peer is off");
 	if (o->insecure)
 		return check_insecure(p);
 	if (linked && !o->tls)
@@ -524,7 +526,7 @@ int options_parse(struct options *o, int argc, char **argv, char *err, size_t er
 int options_set(struct options *o, const char *name, const char *value, char *err, size_t err_size)
 {
 	static const char *const live[] = {"commit",       "overlay",       "journal-size", "resync-rate",
-					   "link-timeout", "flush-timeout", "congestion",   "on-link-loss", NULL};
+					   "link-timeout", "flush-timeout", "congestion",   "on-link-loss", "on-peer-loss", NULL};
 	struct parser p = {.o = o, .err = err, .err_size = err_size};
 	size_t i;
 
@@ -540,7 +542,7 @@ int options_set(struct options *o, const char *name, const char *value, char *er
 void options_free(struct options *o)
 {
 	char **const owned[] = {&o->source,  &o->mountpoint, &o->tls,      &o->peer_name,
-				&o->journal, &o->conf,       &o->fuse_opts};
+				&o->journal, &o->conf,       &o->fuse_opts, &o->fence};
 	size_t i;
 
 	for (i = 0; i < sizeof(owned) / sizeof(owned[0]); i++) {

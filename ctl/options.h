@@ -36,6 +36,8 @@ struct options {
 	uint32_t commit_ms;       /* 0: manual; COMMIT_FSYNC */
 	bool overlay;             /* backup: local writes are taken */
 	bool suspend, catch_up;   /* on-link-loss=suspend; congestion=catch-up */
+	bool peer_loss_failover;  /* on-peer-loss=failover */
+	char *fence;              /* absolute; NULL: not given */
 	bool start_alone;
 	uint32_t peer_wait_ms;
 	uint64_t resync_rate;     /* bytes a second; 0: no limit */

@@ -194,6 +194,19 @@ static void put_amounts(FILE *out, const struct status *s)
 		s->overlay_limit, s->resident);
 }
 
+static void put_fence(FILE *out, const struct status *s)
+{
+	if (!s->fence) {
+		fputs(",\n\"fence\": null", out);
+		return;
+	}
+	fprintf(out, ",\n\"fence\": {\"state\": \"%s\", \"why\": ", s->fence);
+	put_string_or_null(out, s->fence_why ? s->fence_why : "");
+	fprintf(out, ", \"runs\": %" PRIu32 ", \"last\": ", s->fence_runs);
+	put_string_or_null(out, s->fence_last);
+	fputc('}', out);
+}
+
 static void render_json(FILE *out, const struct status *s)
 {
 	size_t i;
@@ -225,6 +238,7 @@ static void render_json(FILE *out, const struct status *s)
 	else
 		fputs(",\n\"verify\": null", out);
 	fprintf(out, ",\n\"start_alone\": %s", s->start_alone ? "true" : "false");
+	put_fence(out, s);
 	fputs("\n}\n", out);
 }
 

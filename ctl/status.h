@@ -59,6 +59,10 @@ struct status {
 	bool verifying;        /* the three below count */
 	uint64_t verify_done, verify_total, verify_differ; /* bytes, bytes, blocks */
 	bool start_alone;      /* the mount's option */
+	const char *fence;     /* off, armed, held, running, failed; NULL: none is given */
+	const char *fence_why; /* held: why; or NULL */
+	uint32_t fence_runs;
+	char fence_last[64];   /* how the last run ended; "" = null */
 	uint64_t lost_bytes;   /* backup: what a failover now would drop */
 	size_t image_count;
 	struct status_image *images; /* malloc'ed; status_free() */

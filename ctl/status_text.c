@@ -183,6 +183,18 @@ static void put_image(FILE *out, const struct status_image *img)
 	fputc('\n', out);
 }
 
+static void put_fence(FILE *out, const struct status *s)
+{
+	fprintf(out, "fence    %s", s->fence);
+	if (s->fence_why)
+		fprintf(out, ": no failover without an order, for %s", s->fence_why);
+	if (s->fence_runs)
+		fprintf(out, "; run %" PRIu32 " times", s->fence_runs);
+	if (*s->fence_last)
+		fprintf(out, ", last: %s", s->fence_last);
+	fputc('\n', out);
+}
+
 static void render_text(FILE *out, const struct status *s)
 {
 	size_t i;
@@ -201,6 +213,8 @@ static void render_text(FILE *out, const struct status *s)
 	}
 	fputc('\n', out);
 	put_link(out, s);
+	if (s->fence)
+		put_fence(out, s);
 	if (s->start_alone)
 		fputs("start    start-alone is set: at mount a primary does not ask whether its peer was promoted\n", out);
 	put_epoch(out, s);

@@ -245,6 +245,8 @@ static void commit_visible(struct node *n)
 	if (e->generation && e->generation != n->st.lineage.generation && e->generation == n->st.adopting.generation)
 		n->st.lineage = n->st.adopting;
 	n->peer_epoch = e->number;
+	/* The session's first one ends its sync; one prepared in an older session does not. */
+	n->level |= !e->prepared && e->session == n->session;
 	event(n, "commit", "\"epoch\": %" PRIu64 ", \"name\": \"%s\", \"bytes\": %" PRIu64, e->number, e->name, e->bytes);
 	n->counters.commits_total++;
 	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;

@@ -15,6 +15,7 @@
  *   view.c      what a backup's guest reads               twin.c        what it writes
  *   destage.c   from the journal to the images            merge.c       of seals, meanwhile
  *   failover.c  promotion                                 restore.c     the journal's recovery
+ *   fence.c     promotion without an order
  *   events.c    what happens, line by line
  *   report.c    status                                    live.c        options that may change
  *   device.c    images that are block devices
@@ -412,6 +413,16 @@ struct node {
 	bool tail_wanted;               /* dropped records: move the tail past them */
 	struct destage *destage;        /* destage.c */
 	bool destage_full;              /* paused for ENOSPC */
+	/* failover by itself: fence.c */
+	uint64_t peer_heard_ms;         /* a byte came on any link; or as if, after a late tick */
+	bool peer_met, peer_left;       /* a session was there since the start; its last word was that it leaves */
+	bool level;                     /* ... and committed something: the copy is as the peer knows it */
+	uint8_t fence_step;
+	bool fence_void;                /* the peer was heard while the command ran */
+	uint32_t fence_runs;
+	uint64_t fence_began_ms, fence_next_ms, fence_wait_ms;
+	char fence_last[64];            /* how the last run ended */
+	struct command_req fence_req;
 	/* failover */
 	struct command_req *failover;
 	uint8_t failover_step;
@@ -630,6 +641,12 @@ void failover_command(struct node *n, struct command_req *r);
 void failover_pump(struct node *n);
 void failover_fenced(struct node *n);
 void failover_drained_pump(struct node *n);
+
+/* fence.c */
+void fence_pump(struct node *n);
+void fence_heard(struct node *n);   /* a sign of life of the peer */
+void fence_session(struct node *n); /* a session begins */
+const char *fence_state(const struct node *n, const char **why); /* for status */
 
 /* restore.c */
 void restore_give_up(struct node *n);

@@ -90,6 +90,11 @@ struct env_ops {
 	/* Start one connection attempt to the configured peer. Ends in node_link_opened() or
 	 * node_dial_failed(). */
 	void (*dial)(struct env *env);
+	/* Run the fence command with these arguments, NULL behind the last; they are copied. 0: ends in
+	 * node_fence_ended(), later; -errno: it does not run. One at a time. May be NULL where no config has can_fence. */
+	int (*fence)(struct env *env, const char *const *args);
+	/* End it, and whatever it has started: node_fence_ended() still comes. */
+	void (*fence_kill)(struct env *env);
 	/* For status: bytes waiting in link's send buffer (-1: no link), its limit, how long it takes to drain
 	 * at the present rate, ms. May be NULL. */
 	void (*send_state)(struct env *env, int link, uint64_t *used, uint64_t *limit, uint64_t *drain_ms);

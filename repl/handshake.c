@@ -205,6 +205,7 @@ static void backup_saved(struct save *s, int error)
 	if (l->welcome.first_contact)
 		image_remove_foreign(n);
 	live_capacity(n);
+	fence_session(n);
 	backup_session(n, l);
 }
 

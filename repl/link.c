@@ -164,6 +164,7 @@ static int refuse_got(struct node *n, struct plink *l)
 	unsigned refusal = (unsigned)l->frame.off;
 
 	n->counters.link_refusals_total++;
+	n->peer_left |= refusal == REFUSE_DISCONNECTED;
 	node_error(n, "refused by %s: %s", l->peer, refusal_text(refusal));
 	node_reason(n, "refused by the peer: %s", refusal_text(refusal));
 	if (refusal != REFUSE_STALE && refusal != REFUSE_NEWER) /* which of the two is older we judge ourselves */
@@ -244,6 +245,7 @@ static int link_frame(struct node *n, struct plink *l, const uint8_t *payload)
 	case FRAME_REFUSE:
 		return refuse_got(n, l);
 	case FRAME_BYE:
+		n->peer_left = true;
 		return -ESHUTDOWN;
 	case FRAME_PING:
 		if (l->state == PL_LIVE && n->role == NODE_PRIMARY) {
@@ -372,6 +374,7 @@ void node_link_rx(struct node *n, int link, const void *data, size_t len)
 	const uint8_t *buf = data;
 
 	l->heard_ms = n->now_ms;
+	fence_heard(n);
 	n->counters.link_received_bytes_total += len;
 	while (len && l->state != PL_FREE) {
 		const char *said = NULL;

@@ -12,6 +12,7 @@ void node_config_live(struct node_config *c, const struct options *o)
 	c->overlay_off = !o->overlay;
 	c->suspend = o->suspend;
 	c->catch_up = o->catch_up;
+	c->peer_loss_failover = o->peer_loss_failover;
 	c->resync_rate = o->resync_rate;
 	c->journal_size = o->journal_size;
 	c->link_timeout_ms = o->link_timeout_ms;
@@ -25,6 +26,7 @@ static void options_of(const struct node_config *c, struct options *o)
 	o->overlay = !c->overlay_off;
 	o->suspend = c->suspend;
 	o->catch_up = c->catch_up;
+	o->peer_loss_failover = c->peer_loss_failover;
 	o->resync_rate = c->resync_rate;
 	o->journal_size = c->journal_size;
 	o->link_timeout_ms = c->link_timeout_ms;
@@ -65,6 +67,10 @@ void live_set(struct node *n, struct command_req *r)
 	}
 	if (o.commit_ms == COMMIT_FSYNC && n->prep) {
 		command_reply(n, r, -EBUSY, "an epoch is prepared: commit or abort it first");
+		return;
+	}
+	if (o.peer_loss_failover && !n->config.can_fence) {
+		command_reply(n, r, -EINVAL, "on-peer-loss=failover needs fence=COMMAND: umount, then mount with it");
 		return;
 	}
 	node_config_live(&n->config, &o);

@@ -521,6 +521,7 @@ void node_batch_end(struct node *n)
 	if (n->have_journal) {
 		view_pump(n);
 		twin_pump(n);
+		fence_pump(n);
 		failover_pump(n);
 		destage_pump(n);
 		failover_drained_pump(n);

@@ -27,6 +27,8 @@ struct node_config {
 	bool overlay_off;           /* a backup refuses local writes */
 	bool suspend;               /* a primary without its peer holds writes */
 	bool catch_up;              /* congestion: mark, do not hold */
+	bool peer_loss_failover;    /* a backup without its peer fails over by itself; needs can_fence */
+	bool can_fence;             /* fence= is given: env's fence() */
 	bool start_alone;           /* a primary does not ask its peer before it serves */
 	uint32_t peer_wait_ms;      /* how long it tries to */
 	uint64_t resync_rate;       /* bytes a second; 0: no limit */
@@ -171,6 +173,8 @@ void node_link_closed(struct node *n, int link, const char *why);
 void node_dial_failed(struct node *n, const char *why);
 /* An incoming connection was turned down below the core (already logged): counted, shown in status. */
 void node_link_refused(struct node *n, const char *peer, const char *why);
+/* The command that env's fence() started has ended: its exit code, or 256 + the signal that ended it, or -errno: not run. */
+void node_fence_ended(struct node *n, int how);
 /* Whether incoming connections should be taken at all (false: disconnected, stopping). */
 bool node_accepts(const struct node *n);
 

@@ -172,6 +172,10 @@ void node_status(struct node *n, struct status *s)
 		s->overlay_bytes = n->overlay_bytes;
 		s->overlay_limit = n->config.overlay_size;
 	}
+	if (n->config.can_fence)
+		s->fence = fence_state(n, &s->fence_why);
+	s->fence_runs = n->fence_runs;
+	snprintf(s->fence_last, sizeof(s->fence_last), "%s", n->fence_last);
 	s->start_alone = n->config.start_alone;
 	s->verifying = n->verify.req;
 	s->verify_done = n->verify.done;

@@ -67,6 +67,16 @@ static void env_dial(struct env *env)
 		net_dial(shell_of(env)->net);
 }
 
+static int env_fence(struct env *env, const char *const *args)
+{
+	return fence_start(&shell_of(env)->fence, args);
+}
+
+static void env_fence_kill(struct env *env)
+{
+	fence_kill(&shell_of(env)->fence);
+}
+
 static void env_send_state(struct env *env, int link, uint64_t *used, uint64_t *limit, uint64_t *drain_ms)
 {
 	struct shell *sh = shell_of(env);
@@ -90,6 +100,8 @@ static const struct env_ops shell_ops = {
 	.tx_room = env_tx_room,
 	.link_close = env_link_close,
 	.dial = env_dial,
+	.fence = env_fence,
+	.fence_kill = env_fence_kill,
 	.send_state = env_send_state,
 	.log = env_log,
 };
@@ -146,6 +158,7 @@ int shell_open(struct shell *sh, const struct options *o,
 		.can_accept = o->listen.host[0] != '\0',
 		.overwrite = o->overwrite,
 		.start_alone = o->start_alone,
+		.can_fence = o->fence,
 		.peer_wait_ms = o->peer_wait_ms,
 		.overlay_size = o->overlay_size,
 		.send_buffer = o->send_buffer,
@@ -171,11 +184,15 @@ int shell_open(struct shell *sh, const struct options *o,
 	error = net_open(sh, o, err, err_size);
 	if (error)
 		return error;
+	error = o->fence ? fence_check(o->fence, err, err_size) : 0;
+	if (error)
+		return error;
 	sh->node = node_create(&sh->env, &config, store_boot(sh->store), on_ready, ctx, &error, err,
 	                       err_size);
 	store_boot_done(sh->store);
 	if (!sh->node)
 		return error;
+	fence_init(&sh->fence, &sh->ring, sh->node, o->fence, o->source);
 	node_time(sh->node, ring_now_ms(), wall_ms());
 	if (sh->net)
 		net_start(sh->net, sh->node);
@@ -187,6 +204,7 @@ void shell_quiesce(struct shell *sh)
 	if (sh->net)
 		net_destroy(sh->net); /* runs the ring for a while: sockets end in order */
 	sh->net = NULL;
+	fence_kill(&sh->fence);
 	if (sh->ring_made)
 		ring_exit(&sh->ring);
 	sh->ring_made = false;

@@ -11,6 +11,7 @@
 #include "net.h"
 #include "node.h"
 #include "ring.h"
+#include "shell_fence.h"
 #include "store.h"
 
 struct shell {
@@ -21,6 +22,7 @@ struct shell {
 	struct net *net; /* NULL: neither peer= nor listen= is given */
 	struct node *node;
 	uint64_t send_buffer; /* bytes */
+	struct fence_process fence;
 };
 
 /*

@@ -298,6 +298,26 @@ static void env_dial(struct env *env)
 	h->dialling = true;
 }
 
+static int env_fence(struct env *env, const char *const *args)
+{
+	struct host *h = host_of(env);
+
+	if (h->fencing)
+		abort(); /* one at a time */
+	h->fence_args[0] = 0;
+	for (int i = 0; args[i]; i++)
+		snprintf(h->fence_args + strlen(h->fence_args), sizeof(h->fence_args) - strlen(h->fence_args), "%s%s",
+		         i ? " " : "", args[i]);
+	h->fencing = !h->fence_error;
+	h->fence_killed = false;
+	return h->fence_error;
+}
+
+static void env_fence_kill(struct env *env)
+{
+	host_of(env)->fence_killed = true;
+}
+
 static void env_log(struct env *env, int level, const char *text)
 {
 	if (host_of(env)->loud)
@@ -312,6 +332,8 @@ static const struct env_ops env_ops = {
 	.tx_room = env_tx_room,
 	.link_close = env_link_close,
 	.dial = env_dial,
+	.fence = env_fence,
+	.fence_kill = env_fence_kill,
 	.log = env_log,
 };
 
@@ -375,7 +397,7 @@ int host_boot(struct host *h, char *err, size_t err_size)
 		*b = (struct boot_image){ .id = f->id, .size = f->size, .mtime_ns = 1, .ctime_ns = 1 };
 		memcpy(b->name, f->name, sizeof(b->name));
 	}
-	h->ready = h->stopped = h->dialling = false;
+	h->ready = h->stopped = h->dialling = h->fencing = h->fence_killed = false;
 	h->node = node_create(&h->env, &h->config, &boot, on_ready, h, &error, err, err_size);
 	if (!h->node)
 		return error;

@@ -53,6 +53,9 @@ struct host {
 	bool dialling, ready, stopped;
 	int ready_error, stop_error;
 	char ready_why[256];
+	bool fencing, fence_killed;  /* the fence command runs, until the driver says how it ended; it was told to end */
+	int fence_error;             /* it cannot be run */
+	char fence_args[256];
 	uint64_t now_ms, random;
 	bool loud;                   /* log to stderr */
 };

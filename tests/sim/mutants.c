@@ -147,7 +147,7 @@ static const struct mutant {
 	  "the overlay is taken before it is durable" },
 	{ "promoted-write-straight", "promoted", 2, 29260,
 	  "a promoted node's writes go to the images before the journal is drained" },
-	{ "start-unasked", "failovers", 6, 0,
+	{ "start-unasked", "failovers", 6, 23085,
 	  "a restarted primary serves before it has asked its peer" },
 	{ "promoted-fsync-lies", "promoted", 2, 347894,
 	  "its guest's fsync does not wait for the journal" },

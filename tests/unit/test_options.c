@@ -172,6 +172,19 @@ static bool starting_alone(void)
 	return true;
 }
 
+static bool failing_over_by_itself(void)
+{
+	CHECK(parse("") == 0 && !o.peer_loss_failover && !o.fence);
+	CHECK(parse("on-peer-loss=failover,fence=/sbin/off\\,now") == 0 && o.peer_loss_failover);
+	CHECK(!strcmp(o.fence, "/sbin/off,now"));
+	CHECK(parse("fence=/sbin/off") == 0 && !o.peer_loss_failover);
+	CHECK(parse("on-peer-loss=wait") == 0 && !o.fence);
+	CHECK(refused("on-peer-loss=failover", "needs fence=COMMAND"));
+	CHECK(refused("on-peer-loss=go", "failover|wait"));
+	CHECK(refused("fence=", "needs a value"));
+	return true;
+}
+
 static bool some_can_be_set_later(void)
 {
 	static struct options later;
@@ -188,7 +201,7 @@ static bool some_can_be_set_later(void)
 static bool later_words_are_unknown(void)
 {
 	static const char *const words[] = {"start-along",          "peer-waits=1",
-					    "fence=/x",             "on-peer-loss=wait",
+					    "fencing=/x",           "on-peer-lost=wait",
 					    "journal-sise=1G",      "=x"};
 	size_t i;
 
@@ -326,6 +339,7 @@ int main(void)
 	RUN(cross_checks);
 	RUN(choices);
 	RUN(starting_alone);
+	RUN(failing_over_by_itself);
 	RUN(some_can_be_set_later);
 	RUN(later_words_are_unknown);
 	RUN(foreign_words_go_to_libfuse);
