@@ -85,6 +85,9 @@ static void settle_command(struct node *n, struct command_req *r)
 		command_reply(n, r, -EBUSY, "epoch %" PRIu64 " is still being prepared; `wait %" PRIu64 "`", epoch, epoch);
 	} else if (!n->prep || epoch != n->com.number) {
 		command_reply(n, r, -EINVAL, "epoch %" PRIu64 " is not prepared", epoch);
+	} else if (take && n->prep == PREP_READY && (n->com_error || !n->com_local)) {
+		command_reply(n, r, n->com_error ? -EIO : -EBUSY, "epoch %" PRIu64 " is not durable on this node: %s", epoch,
+		              n->com_error ? "its disk failed; abort it" : "try again");
 	} else if (n->prep == (take ? PREP_ABORT : PREP_COMMIT)) {
 		command_reply(n, r, -EBUSY, "epoch %" PRIu64 " is being %s", epoch, take ? "aborted" : "committed");
 	} else {
@@ -173,7 +176,6 @@ static void settled(struct node *n, bool taken)
 
 	n->prep = PREP_NONE;
 	if (taken) {
-		n->com_error = 0;
 		commit_taken(n);
 	} else {
 		give_back(n);
@@ -224,7 +226,7 @@ bool twophase_settles(struct node *n, const struct hello *peer)
 	n->settle_deadline_ms = n->now_ms + n->config.flush_timeout_ms;
 	if (!n->prep)
 		link_send(n, n->live, &drop, NULL, 0);
-	else if (n->prep == PREP_READY && !n->com_local)
+	else if (n->prep == PREP_READY && (!n->com_local || n->com_error))
 		order(n, PREP_ABORT);
 	else if (n->prep != PREP_READY)
 		order(n, n->prep);

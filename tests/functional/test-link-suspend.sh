@@ -26,6 +26,7 @@ dd if="$A/disk.img" of=/dev/null bs=1M iflag=direct status=none || fail "a read 
 status_is "$A" '.advice | test("held")' || fail "status does not say that writes are held"
 start_backup
 wait_for 20 test -e "$T/wrote.20" || fail "the write is held although the peer is back"
+assert_same "$B/disk.img" "$A/disk.img" # what is fsynced is committed, also in a sync
 wait_protected
 write 40
 wait_for 10 test -e "$T/wrote.40" || fail "a protected write"
