@@ -58,6 +58,10 @@
 	X(H_START_REFUSED, "starts refused: the peer could not be asked") \
 	X(H_START_ALONE, "starts without asking the peer") \
 	X(H_START_OLD, "starts of a primary whose peer was promoted") \
+	X(H_FENCE, "fence commands") \
+	X(H_FENCE_FAILED, "fence commands that did not fence") \
+	X(H_FENCE_VOID, "fence commands whose peer was heard meanwhile") \
+	X(H_FENCE_FAILOVER, "failovers without an order") \
 	X(H_STOP_CLEAN, "stops in order that said all is on disk") \
 	X(H_FSYNC_COMMITTED, "fsyncs that waited for a commit") \
 	X(H_PREPARED, "epochs prepared") \

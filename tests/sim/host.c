@@ -63,6 +63,17 @@ static void env_link_close(struct env *env, int link)
 		wire_close(host_of(env)->sim, host_of(env), link);
 }
 
+static int env_fence(struct env *env, const char *const *args)
+{
+	(void)args;
+	return fence_begin(host_of(env)->sim, host_of(env));
+}
+
+static void env_fence_kill(struct env *env)
+{
+	fence_end(host_of(env)->sim, host_of(env));
+}
+
 static void env_dial(struct env *env)
 {
 	wire_dial(host_of(env)->sim, host_of(env));
@@ -79,6 +90,8 @@ static void note_log(struct sim *s, const char *text)
 		happened(s, H_REPLACED);
 	else if (strstr(text, "its journal is full"))
 		happened(s, H_REFUSED_FULL);
+	else if (strstr(text, "the peer was heard meanwhile"))
+		happened(s, H_FENCE_VOID);
 }
 
 static void env_log(struct env *env, int level, const char *text)
@@ -98,6 +111,8 @@ static const struct env_ops env_ops = {
 	.tx_room = env_tx_room,
 	.link_close = env_link_close,
 	.dial = env_dial,
+	.fence = env_fence,
+	.fence_kill = env_fence_kill,
 	.log = env_log,
 };
 
@@ -134,6 +149,8 @@ void host_poll(struct sim *s, struct host *h)
 
 	if (s->phase == PHASE_PROMOTED && h->index != s->primary)
 		return; /* whose peer was promoted: nobody reads there */
+	if (s->auto_failover)
+		fence_poll(s, h);
 	peek_epochs(h->node, &current, &committed);
 	if (h->index == s->primary) {
 		if (current != h->current && h->current)
@@ -245,7 +262,7 @@ void host_start(struct sim *s, struct host *h)
 		.commit_ms = s->commit_ms, .journal_size = s->journal_size, .overlay_size = s->overlay_size,
 		.link_timeout_ms = (uint32_t)s->link_timeout_ms,
 		.flush_timeout_ms = (uint32_t)s->flush_timeout_ms, .send_buffer = s->send_limit,
-		.start_alone = h->start_alone, .peer_wait_ms = s->peer_wait_ms,
+		.peer_loss_failover = s->auto_failover, .can_fence = s->auto_failover, .start_alone = h->start_alone, .peer_wait_ms = s->peer_wait_ms,
 		.segment_size = (uint32_t)s->segment_size, .source = "/sim", .version = "sim",
 	};
 	struct boot boot;

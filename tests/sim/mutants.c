@@ -51,6 +51,9 @@ static const struct bias biases[] = {
 	/* The backup's does, and comes back. */
 	{ .name = "backups", .chaos_ms = 30, .backup_percent = 50, .quiet = true, .flush_ms = 4,
 	  .link_timeout_ms = 100, .guest_slow = 8, .crash_bias = 1000 },
+	/* The primary is silent for longer than link-timeout, again and again. */
+	{ .name = "silence", .chaos_ms = 200, .stall_percent = 20, .primary_percent = 50, .quiet = true, .flush_ms = 4,
+	  .link_timeout_ms = 100, .guest_slow = 20, .crash_bias = 4000 },
 	/* Epochs of many batches, power fails at their end. */
 	{ .name = "long-epochs", .crash_bias = 300, .chaos_ms = 300, .flush_ms = 60, .link_timeout_ms = 100 },
 };
@@ -149,6 +152,8 @@ static const struct mutant {
 	  "a promoted node's writes go to the images before the journal is drained" },
 	{ "start-unasked", "failovers", 6, 23085,
 	  "a restarted primary serves before it has asked its peer" },
+	{ "failover-while-peer-lives", "silence", 6, 306082,
+	  "a backup promotes itself although its primary was heard while the fence command ran" },
 	{ "promoted-fsync-lies", "promoted", 2, 347894,
 	  "its guest's fsync does not wait for the journal" },
 };

@@ -18,6 +18,16 @@ bool peek_established(const struct node *n)
 	return node_established(n);
 }
 
+bool peek_primary(const struct node *n)
+{
+	return n->role == NODE_PRIMARY;
+}
+
+bool peek_fencing(const struct node *n)
+{
+	return n->fence_step != 0;
+}
+
 void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed)
 {
 	*current = n->cur.number;

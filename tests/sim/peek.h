@@ -14,6 +14,8 @@ bool peek_failed(const struct node *n);
 bool peek_local(const struct node *n);
 /* Its peer is a whole copy of this lineage: on-link-loss=suspend counts. */
 bool peek_established(const struct node *n);
+bool peek_primary(const struct node *n);
+bool peek_fencing(const struct node *n); /* ... or failing over by itself */
 void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed);
 
 #endif

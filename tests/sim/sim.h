@@ -19,6 +19,7 @@
  * world.c  the scenario: a world's settings, starts, stops, flushes
  * chaos.c  what goes wrong when: crashes, cuts, clocks
  * takeover.c  failovers
+ * fence.c  failovers by themselves
  * heal.c   its end: no more faults, progress is demanded
  * mutants.c  deliberate faults of the core, each of which must be found
  * sim.c    main(): seeds, figures
@@ -222,6 +223,8 @@ struct host {
 	uint64_t deadline; /* us */
 	int role;          /* enum node_role to start with, -1 as the disk remembers */
 	bool start_alone;  /* the next start asks nobody */
+	bool may_be_promoted; /* a fence command of its said so: its disk knows the role */
+	bool fence_hangs;
 	bool crash_soon;   /* one is scheduled */
 	bool restarting;   /* so is a start */
 	bool probed;       /* the model knows what it holds */
@@ -479,6 +482,12 @@ bool world_faulty(const struct sim *s);
 /* chaos.c, takeover.c */
 void chaos_start(struct sim *s);
 void takeover_begin(struct sim *s);
+/* h is promoted: read it, once nothing is in flight there. */
+void takeover_watch(struct sim *s, struct host *h);
+/* fence.c: env_ops' fence() and fence_kill(); is h promoted by itself? */
+int fence_begin(struct sim *s, struct host *h);
+void fence_end(struct sim *s, struct host *h);
+void fence_poll(struct sim *s, struct host *h);
 /* The old primary, its disk as it was, has started: it may not. */
 void takeover_old_ready(struct sim *s, struct host *h);
 void world_clear(struct sim *s);
@@ -550,6 +559,7 @@ struct sim {
 	uint64_t batch_us, batch_ends; /* what comes so close is one batch, which ends once in so many times */
 	uint64_t wire_us;
 	bool partitioned;
+	bool auto_failover;  /* on-peer-loss=failover */
 	struct model model;
 	struct guests *guests;
 	int primary;         /* index of the host whose guest writes */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "peek.h"
 #include "world.h"
 
 #define MS 1000ull
@@ -88,6 +89,34 @@ void takeover_probed(struct sim *s, struct host *h, struct probe_image *img, uin
 
 		e->arg = successor(s)->life;
 	}
+}
+
+static void watch(struct sim *s, struct event *e)
+{
+	struct host *h = successor(s);
+
+	if (s->phase != PHASE_FAILOVER || h->life != e->arg)
+		return; /* crashed: it is read when it is there again */
+	guest_run(s, h, false);
+	if (guest_probing(s, h) || guest_inflight(s, h)) {
+		e = event_add(s, MS, -1, watch);
+		e->arg = h->life;
+		return;
+	}
+	host_begin(s, h);
+	guest_probe(s, h, takeover_probed);
+	host_end(s, h);
+}
+
+void takeover_watch(struct sim *s, struct host *h)
+{
+	struct event *e = event_add(s, 1, -1, watch);
+
+	s->failover_drop = false;
+	s->phase = PHASE_FAILOVER;
+	s->phase_since = s->now;
+	h->role = -1;
+	e->arg = h->life;
 }
 
 static void count_it(struct sim *s)
@@ -208,7 +237,7 @@ void takeover_begin(struct sim *s)
 
 	if (s->phase != PHASE_RUN || h->state != HOST_UP || !h->committed || old->state != HOST_UP)
 		return;
-	if (guest_probing(s, h) || guest_probing(s, old))
+	if (guest_probing(s, h) || guest_probing(s, old) || peek_fencing(h->node))
 		return;
 	s->failover_live = one_in(s, 3);
 	s->failover_drop = one_in(s, 4);

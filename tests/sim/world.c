@@ -39,7 +39,9 @@ static void restart(struct sim *s, struct event *e)
 	if (s->phase == PHASE_FAILOVER ? h->index == s->primary : s->phase == PHASE_PROMOTED && h->index != s->primary)
 		return; /* the old primary is dead and gone */
 	/* Its operator knows that the peer was not promoted. */
-	h->start_alone = world_faulty(s) && h->index == s->primary && s->phase == PHASE_RUN && one_in(s, 4);
+	h->start_alone = world_faulty(s) && !s->auto_failover && h->index == s->primary && s->phase == PHASE_RUN && one_in(s, 4);
+	if (h->may_be_promoted)
+		h->role = -1;
 	if (h->start_alone)
 		happened(s, H_START_ALONE);
 	host_start(s, h);
@@ -59,7 +61,10 @@ void world_crash(struct sim *s, struct host *h, bool power)
 {
 	host_crash(s, h, power);
 	h->restarting = true;
-	world_restart_later(s, h, !one_in(s, 8) ? rnd_below(s, 5 * MS) : rnd_below(s, 2 * s->link_timeout_ms * MS));
+	if (s->auto_failover && h->index == s->primary && one_in(s, 2)) /* long enough to be missed */
+		world_restart_later(s, h, rnd_below(s, 4 * s->link_timeout_ms * MS));
+	else
+		world_restart_later(s, h, !one_in(s, 8) ? rnd_below(s, 5 * MS) : rnd_below(s, 2 * s->link_timeout_ms * MS));
 }
 
 static void crash(struct sim *s, struct event *e)
@@ -135,6 +140,8 @@ void world_ready(struct sim *s, struct host *h)
 		takeover_old_ready(s, h);
 	} else if (h->index == s->primary) {
 		guest_probe(s, h, primary_probed);
+	} else if (s->phase == PHASE_RUN && h->may_be_promoted && host_is_primary(h)) {
+		fence_poll(s, h); /* promoted by itself, then crashed */
 	} else if (s->phase == PHASE_FAILOVER && host_is_primary(h)) { /* promoted, then crashed */
 		if (s->hosts[s->primary].node)
 			host_crash(s, &s->hosts[s->primary], true);
@@ -334,10 +341,11 @@ void world_start(struct sim *s)
 	s->phase = PHASE_RUN;
 	s->primary = 0;
 	s->partitioned = s->healing = false;
+	s->auto_failover = one_in(s, 3);
 	s->hello_len = 0;
 	fault_settings(s);
 	s->phase_since = s->now;
-	s->link_timeout_ms = 100 + rnd_below(s, 900);
+	s->link_timeout_ms = 100 + rnd_below(s, s->auto_failover ? 200 : 900);
 	s->flush_timeout_ms = 500 + rnd_below(s, 4000);
 	s->wire_us = one_in(s, 3) ? 2000 : 50 + rnd_below(s, 400);
 	s->batch_us = 50 + rnd_below(s, 400);
