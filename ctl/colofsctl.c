@@ -14,7 +14,7 @@ static const struct {
 } commands[] = {
 	{"status", "[--json] [--watch] MNT", "how the node is", ctl_status},
 	{"flush", "MNT [NAME] [nowait]", "commit all images on both nodes", ctl_flush},
-	{"failover", "[--yes] MNT [epoch=N] [drop-overlay] [keep-prepared] [force]",
+	{"failover", "[-y] MNT [epoch=N] [drop-overlay] [keep-prepared] [force]",
 	 "make this backup the primary", ctl_failover},
 	{"verify", "MNT [IMAGE]", "compare both copies while the guest runs", ctl_verify},
 	{"resync", "MNT [full]", "send the peer what it lacks", ctl_resync},

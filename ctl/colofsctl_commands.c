@@ -236,7 +236,7 @@ static int ask(const char *mnt, const struct command *c)
 int ctl_failover(int argc, char **argv)
 {
 	static const char *const usage =
-		"usage: colofsctl failover [--yes] MNT [epoch=N] [drop-overlay] "
+		"usage: colofsctl failover [-y | --yes] MNT [epoch=N] [drop-overlay] "
 		"[keep-prepared] [force]";
 	char text[COMMAND_MAX + 1];
 	char *words[8];
@@ -245,7 +245,7 @@ int ctl_failover(int argc, char **argv)
 	int i, code, count = 0;
 
 	for (i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--yes") == 0)
+		if (strcmp(argv[i], "--yes") == 0 || strcmp(argv[i], "-y") == 0)
 			yes = true;
 		else if (argv[i][0] == '-' || !argv[i][0] || count == 8)
 			return ctl_usage("%s", usage);

@@ -239,6 +239,11 @@ static void render_json(FILE *out, const struct status *s)
 		fputs(",\n\"verify\": null", out);
 	fprintf(out, ",\n\"start_alone\": %s", s->start_alone ? "true" : "false");
 	put_fence(out, s);
+	fputs(",\n\"lost_ms\": ", out);
+	if (s->committed_age_ms >= 0)
+		fprintf(out, "%" PRId64, s->committed_age_ms);
+	else
+		fputs("null", out);
 	fputs("\n}\n", out);
 }
 

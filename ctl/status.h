@@ -63,7 +63,7 @@ struct status {
 	const char *fence_why; /* held: why; or NULL */
 	uint32_t fence_runs;
 	char fence_last[64];   /* how the last run ended; "" = null */
-	uint64_t lost_bytes;   /* backup: what a failover now would drop */
+	uint64_t lost_bytes;   /* what a failover of the backup now would drop; of the time since the last commit */
 	size_t image_count;
 	struct status_image *images; /* malloc'ed; status_free() */
 	char last_error[256];  /* "" = null */

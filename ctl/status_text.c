@@ -195,6 +195,23 @@ static void put_fence(FILE *out, const struct status *s)
 	fputc('\n', out);
 }
 
+static void put_loss(FILE *out, const struct status *s)
+{
+	bool backup = strcmp(s->role, "backup") == 0;
+
+	if (!backup && (strcmp(s->role, "primary") || s->committed_age_ms < 0))
+		return;
+	if (s->committed_age_ms < 0) {
+		fputs("loss     no failover yet: nothing was ever committed\n", out);
+		return;
+	}
+	fprintf(out, "loss     a failover %snow would lose %s", backup ? "" : "of the peer ", backup ? "at least " : "");
+	put_bytes(out, s->lost_bytes);
+	fputs(", and go back ", out);
+	put_time(out, (uint64_t)s->committed_age_ms);
+	fputc('\n', out);
+}
+
 static void render_text(FILE *out, const struct status *s)
 {
 	size_t i;
@@ -218,6 +235,7 @@ static void render_text(FILE *out, const struct status *s)
 	if (s->start_alone)
 		fputs("start    start-alone is set: at mount a primary does not ask whether its peer was promoted\n", out);
 	put_epoch(out, s);
+	put_loss(out, s);
 	put_buffers(out, s);
 	if (s->verifying)
 		put_verify(out, s);

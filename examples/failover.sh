@@ -5,5 +5,5 @@ set -e
 mnt=${1:-/srv/vm1}
 fence=${2:?usage: failover.sh MNT FENCE-COMMAND}
 "$fence"
-colofsctl failover --yes "$mnt"
+colofsctl failover -y "$mnt"
 colofsctl status "$mnt"

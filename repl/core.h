@@ -638,6 +638,7 @@ void merge_some(struct node *n);
 
 /* failover.c */
 void failover_command(struct node *n, struct command_req *r);
+void failover_loss(const struct node *n, bool keep_prepared, uint64_t *bytes, uint64_t *ms);
 void failover_pump(struct node *n);
 void failover_fenced(struct node *n);
 void failover_drained_pump(struct node *n);

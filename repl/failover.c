@@ -22,6 +22,17 @@ static uint64_t epoch_wanted(const struct node *n, const struct command *c)
 	return c->keep_prepared && n->prep_ep ? n->prep_ep->number : n->committed;
 }
 
+/* What a failover now would drop, as far as it was received here; and the age of what it would take: by this node's own
+ * clock, if it saw the commit. */
+void failover_loss(const struct node *n, bool keep_prepared, uint64_t *bytes, uint64_t *ms)
+{
+	*bytes = n->lost_bytes + (n->cur_ep ? n->cur_ep->bytes : 0);
+	if (n->prep_ep && !keep_prepared)
+		*bytes += n->prep_ep->bytes;
+	*ms = n->committed_ms ? n->now_ms - n->committed_ms :
+		n->wall_ms > n->committed_wall_ms ? n->wall_ms - n->committed_wall_ms : 0;
+}
+
 void failover_command(struct node *n, struct command_req *r)
 {
 	const struct command *c = &r->cmd;
@@ -215,7 +226,7 @@ void failover_pump(struct node *n)
 		n->failover_step = F_COMMIT;
 	if (n->failover_step != F_COMMIT)
 		return;
-	n->failover_lost_bytes = n->lost_bytes + (n->cur_ep ? n->cur_ep->bytes : 0);
+	failover_loss(n, true, &n->failover_lost_bytes, &n->failover_lost_ms);
 	links_close(n, REFUSE_BUSY);
 	if (n->com_ep || n->twin_inflight)
 		return; /* a commit in progress is let finish first */
@@ -238,10 +249,7 @@ void failover_pump(struct node *n)
 		prepared_take(n);
 		return;
 	}
-	if (n->prep_ep)
-		n->failover_lost_bytes += n->prep_ep->bytes;
-	n->failover_lost_ms = n->committed_wall_ms && n->wall_ms > n->committed_wall_ms ?
-		n->wall_ms - n->committed_wall_ms : n->now_ms - n->committed_ms;
+	failover_loss(n, false, &n->failover_lost_bytes, &n->failover_lost_ms);
 	n->failover_step = F_OVERLAY;
 	overlay_step(n);
 }

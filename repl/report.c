@@ -107,15 +107,16 @@ static void backup_status(const struct node *n, struct status *s)
 {
 	s->epoch_committed = n->committed;
 	s->epoch_current = n->cur_ep ? n->cur_ep->number : n->committed + (n->committed > 0);
-	s->committed_age_ms = !n->committed ? -1 : n->committed_ms ? (int64_t)(n->now_ms - n->committed_ms) :
-		n->wall_ms > n->committed_wall_ms ? (int64_t)(n->wall_ms - n->committed_wall_ms) : 0;
+	uint64_t age_ms;
+
+	failover_loss(n, false, &s->lost_bytes, &age_ms);
+	s->committed_age_ms = n->committed ? (int64_t)age_ms : -1;
 	snprintf(s->epoch_name, sizeof(s->epoch_name), "%s", n->committed_name);
 	if (n->cur_ep) {
 		s->uncommitted_bytes = n->cur_ep->bytes;
 		s->uncommitted_writes = n->cur_ep->writes;
 	}
 	s->epoch_prepared = n->prep_ep ? n->prep_ep->number : 0;
-	s->lost_bytes = n->lost_bytes + s->uncommitted_bytes;
 }
 
 static void primary_status(const struct node *n, struct status *s)
@@ -129,6 +130,11 @@ static void primary_status(const struct node *n, struct status *s)
 	s->uncommitted_writes = n->cur.writes + (n->com_active ? n->com.writes : 0);
 	for (const struct image *i = n->images; i && n->st.have_pair; i = i->next)
 		s->pending_bytes += dirty_bytes(&i->miss, i->size);
+	for (const struct image *i = n->images; i && n->st.have_pair; i = i->next) {
+		uint64_t all = missing(i);
+
+		s->lost_bytes += all > i->size ? i->size : all;
+	}
 	s->pending_bytes += n->sendq_bytes;
 	for (const struct guest_io *g = n->held; g; g = g->next)
 		s->pending_writes++;

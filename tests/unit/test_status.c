@@ -45,6 +45,11 @@ static void fill_busy(struct status *s)
 	s->peer_generation = UINT64_MAX;
 	s->peer_epoch = 6;
 	s->lost_bytes = 77;
+	s->start_alone = true;
+	s->fence = "held";
+	s->fence_why = "the copy is not whole";
+	s->fence_runs = 3;
+	strcpy(s->fence_last, "exit 1");
 	s->since_ms = 3723000;
 	s->counters.commit_last_us = 1500001;
 	s->counters.journal_fdatasyncs_total = 9;
@@ -149,6 +154,9 @@ static bool json_has_the_contracts_keys_in_order(void)
 		"\"last_error\": {\"text\": \"the \\\"peer\\\" is gone\", \"age_ms\": 0}",
 		"\"lost_bytes\": 77",
 		"\"advice\": \"Do \\\\ this.\"",
+		"\"start_alone\": true",
+		"\"fence\": {\"state\": \"held\", \"why\": \"the copy is not whole\", \"runs\": 3, \"last\": \"exit 1\"}",
+		"\"lost_ms\": 3200",
 		"}\n",
 		NULL,
 	};
@@ -169,6 +177,8 @@ static bool json_nulls(void)
 		"\"images\": []",
 		"\"last_error\": null",
 		"\"advice\": null",
+		"\"fence\": null",
+		"\"lost_ms\": null",
 		NULL,
 	};
 	char *text = render(status_json, false);
@@ -195,7 +205,10 @@ static bool text_shows_progress_and_advice(void)
 		"mode     primary (role primary), PROTECTED: no peer\n",
 		"link     syncing, peer [::1]:7420",
 		"for 62 min 3 s",
+		"fence    held: no failover without an order, for the copy is not whole; run 3 times, last: exit 1\n",
+		"start    start-alone is set",
 		"committed (before:upgrade) 3.2 s ago",
+		"loss     a failover of the peer now would lose 77 B, and go back 3.2 s\n",
 		"image    disk.img  20.0 GiB  syncing",
 		"[##########..............] 45 %, 9.0 GiB of 20.0 GiB, 100.0 MiB/s, 112 s left",
 		"q\"b\\n??",
@@ -208,7 +221,8 @@ static bool text_shows_progress_and_advice(void)
 	CHECK(in_order(text, words));
 	free(text);
 	text = render(status_text, false);
-	CHECK(strstr(text, "NOT protected") && !strstr(text, "advice") && !strstr(text, "error "));
+	CHECK(strstr(text, "NOT protected") && !strstr(text, "advice") && !strstr(text, "error ") && !strstr(text, "loss ") &&
+	      !strstr(text, "fence ") && !strstr(text, "start "));
 	free(text);
 	return true;
 }
