@@ -493,6 +493,8 @@ static void range_done(struct io *io)
 		if (img->size != old) {
 			dirty_mark(&img->cur, from, to - from);
 			primary_meta(n, FRAME_SIZE, img, 0, img->size, 0, NULL);
+			if (img->size < old) /* nothing is missing behind the new end */
+				dirty_clear(&img->miss, img->size, UINT64_MAX - img->size, img->size);
 		}
 		g->stage |= SENT;
 	} else if (mirrored_ever(n) && g->op != GUEST_ALLOC && to > from) {

@@ -440,6 +440,8 @@ static void image_begin(struct node *n, struct image *img, const struct hello_im
 			dirty_mark(&img->miss, 0, img->size);
 		}
 	}
+	/* The peer has nothing behind this size any more, whatever was cut off while it was away. */
+	dirty_clear(&img->miss, img->size, UINT64_MAX - img->size, img->size);
 	img->on_peer = true;
 	img->sync_pos = img->sync_done = 0;
 	img->sync_total = dirty_bytes(&img->miss, img->size);
