@@ -253,8 +253,9 @@ stop() { # MNT...: orderly; done when the daemon is gone
 		wait_for 60 gone "$src" || fail "the daemon of $src does not end"
 	done
 }
-gone() { # SOURCE
-	[ -z "$(own_daemons "$1")" ]
+gone() { # SOURCE: no daemon, and its lock is free: one that was killed loses its command line before its files
+	[ -z "$(own_daemons "$1")" ] || return 1
+	[ ! -e "$1/.colofs/lock" ] || flock -n "$1/.colofs/lock" true 2>/dev/null || [ $? != 1 ]
 }
 source_of() { # MNT
 	case $1 in "$A") echo "$AS" ;; "$B") echo "$BS" ;; *) echo "$1.src" ;; esac
