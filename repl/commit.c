@@ -113,10 +113,11 @@ static void sync_committed(struct node *n)
 	n->st.shared_generation = n->st.lineage.generation;
 	n->st.epoch = n->acked_epoch;
 	for (struct image *i = n->images; i; i = i->next) {
-		i->hash = i->fresh = false;
+		i->hash = i->fresh = i->compare = false;
 		i->consistent_on_peer = true;
 	}
 	node_save(n, &n->shared_save, shared_saved);
+	activity_begin(n);
 }
 
 /* ---- commit=fsync ---- */
@@ -183,6 +184,7 @@ void commit_taken(struct node *n)
 		if (MUTANT("one-dirty-set"))
 			dirty_free(&i->cur);
 	}
+	activity_committed(n);
 	n->counters.commits_total++;
 	n->counters.commit_errors_total += n->com_error != 0;
 	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;
@@ -379,6 +381,7 @@ static void cut(struct node *n)
 	}
 	n->dir_touched_com = n->dir_touched;
 	n->dir_touched = false;
+	activity_cut(n);
 	flushes_begin(n);
 	if (!n->com_prepare) {
 		n->fsyncing = n->fsyncs;
@@ -424,7 +427,7 @@ void commit_pump(struct node *n)
 	if (n->com_active || n->com_syncs || n->prep || (!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING ||
 	    (primary_missing(n) && !MUTANT("cut-while-missing")))
 		return;
-	if (!number_reserved(n))
+	if (!number_reserved(n) || !activity_settled(n))
 		return;
 	cut(n);
 }
@@ -535,6 +538,7 @@ void commit_doubt(struct node *n, const struct hello *peer, bool full)
 	if (committed) {
 		n->acked_epoch = n->com.number;
 		n->acked_ms = n->now_ms;
+		activity_committed(n);
 	}
 	twophase_verdict(n, committed ? 0 : -EIO);
 	for (struct image *i = n->images; i; i = i->next) {

@@ -5,6 +5,7 @@
  *   node.c      start, guests' dispatch, pumps            image.c       the table of images
  *   stop.c      stopping in order                         state_save.c  the state file, saved
  *   primary.c   a primary's data path                     names.c       its creates, unlinks, renames
+ *   activity.c  which extents a crash leaves in doubt     activity_restore.c  ... and after one
  *   verify.c    comparing both copies
  *   commit.c    its epochs and flushes                    sync.c        sending what the peer lacks
  *   link.c      links, frames, heartbeats                 handshake.c   from a transport to a session
@@ -31,6 +32,7 @@
 #include <stdint.h>
 
 #include "../ctl/log.h"
+#include "activity.h"
 #include "dirty.h"
 #include "env.h"
 #include "frame.h"
@@ -83,7 +85,10 @@ struct image {
 	struct dirty com;       /* sent in the epoch whose commit is outstanding */
 	bool touched, touched_com; /* written since / in the commit's fdatasync */
 	bool on_peer;           /* the peer knows the id */
+	struct extents extents; /* of the activity map */
+	bool compare;           /* `miss` has what the activity map named: most of it will be equal */
 	bool consistent_on_peer; /* ... and has a whole copy: it takes frames through its journal */
+	struct io_times end;    /* as of a clean end */
 	bool hash;              /* this sync compares before it sends */
 	bool fresh;             /* this sync: the peer's copy reads as zeroes where nothing was sent */
 	uint64_t sync_pos;      /* cursor, bytes */
@@ -147,6 +152,30 @@ struct save {
 	void *owner;
 	struct save *next;
 	bool busy;
+};
+
+/* activity.c */
+struct activity {
+	bool on;                /* no write begins before its extents are durable */
+	bool want, busy;        /* a map is to be written; is being written */
+	bool noted;             /* there are marks that a cut waits for */
+	bool settled;           /* what lies in the file is known to be durable */
+	bool revoking;
+	bool stands_in;         /* restored: in place of the dirty sets */
+	uint8_t enlist;         /* maps still to be written before the state may name this life */
+	uint8_t stage;
+	uint8_t slot;           /* where the durable map lies */
+	uint16_t count;         /* sectors of each map of this life */
+	uint32_t body_len;
+	uint64_t file_size;     /* 0: there is no file yet */
+	uint64_t life, seq, base; /* base: of the durable map; 0: none */
+	uint64_t epoch;         /* see struct activity_map */
+	uint64_t looked_ms, look_epoch;
+	uint64_t retry_ms;      /* neither the map nor the state could be written: not before then */
+	struct io io;
+	struct save save, list_save;
+	uint8_t *buf, *body;
+	struct guest_io *wait, **wait_tail;
 };
 
 enum plink_state { PL_FREE, PL_HELLO, PL_WELCOME, PL_LIVE };
@@ -371,6 +400,7 @@ struct node {
 	uint64_t sync_started_ms, sync_bytes;
 	bool protected_;
 	struct verify verify;
+	struct activity activity;
 	struct command_req *resyncs;
 
 	/* backup */
@@ -476,6 +506,7 @@ void primary_finish(struct node *n, struct guest_io *g);  /* the answer, once go
 
 void image_sync_failed(struct image *img, int error);
 void primary_end(struct node *n, struct guest_io *g, int error);
+void primary_marked(struct node *n, struct guest_io *g, int error); /* its extents are; or can't be */
 
 /* names.c */
 void primary_continue(struct node *n, struct command_req *r);
@@ -523,6 +554,23 @@ bool sync_fits(const struct node *n);
 uint64_t sync_missing(const struct node *n);
 bool sync_rate_allows(struct node *n, uint64_t len);
 void sync_command(struct node *n, struct command_req *r);
+
+/* activity.c */
+void activity_image_init(struct node *n, struct image *img);
+bool activity_ready(struct node *n, struct guest_io *g); /* false: it goes on by primary_marked() */
+void activity_all(struct image *img);
+void activity_note(struct node *n, struct image *img, uint64_t off, uint64_t len);
+bool activity_settled(const struct node *n); /* nothing noted is still to become durable */
+void activity_cut(struct node *n);
+void activity_committed(struct node *n);
+void activity_begin(struct node *n);
+void activity_revoke(struct node *n);
+void activity_pump(struct node *n);
+void activity_free(struct node *n);
+
+/* activity_restore.c */
+void activity_restore(struct node *n, const struct boot *boot);
+bool activity_stands_in(const struct node *n, uint64_t committed);
 
 /* verify.c */
 void verify_command(struct node *n, struct command_req *r);

@@ -27,6 +27,7 @@ enum file_kind {
 	FILE_IMAGE,   /* file: image id */
 	FILE_JOURNAL, /* file: slot number, 0 ... */
 	FILE_OVERLAY, /* file: slot number, 0 ... */
+	FILE_ACTIVITY, /* file: 0; made and written as a segment is */
 };
 
 enum io_op {
@@ -38,6 +39,7 @@ enum io_op {
 	IO_ZERO,   /* image: the same, but stays allocated where it can; extends if !keep_size */
 	IO_TRUNC,  /* image: size = len */
 	IO_EXTENT, /* image: what is at off? sets hole and len (run's length, at most the len given) */
+	IO_STAT,   /* image: its times, to buf: struct io_times */
 	IO_CREATE, /* image: make the file, name (NULL: hidden, .colofs/i<id>), EEXIST if there is one;
 	            * segment: make it, len bytes, zero-filled, itself and its directory entry durable */
 	IO_REMOVE, /* image: unlink the name; open descriptors go on until IO_CLOSE. segment: remove */
@@ -47,6 +49,10 @@ enum io_op {
 	IO_ADOPT,  /* image: the block device known as off is this image from now on, hidden; what there was of the image
 	            * before goes. Durable when done */
 	IO_STATE,  /* replace the state file by buf[len], atomically and durably */
+};
+
+struct io_times {
+	uint64_t mtime_ns, ctime_ns;
 };
 
 struct io {

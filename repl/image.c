@@ -19,6 +19,7 @@ struct image *image_add(struct node *n, uint64_t id)
 	img->id = id;
 	if (n->arena)
 		map_init(&img->overlay, n->arena);
+	activity_image_init(n, img);
 	img->next = n->images;
 	n->images = img;
 	n->image_count++;

@@ -370,6 +370,8 @@ static int restore(struct node *n, const struct boot *boot, char *err, size_t er
 	if (error)
 		snprintf(err, err_size, "reading SOURCE: %s%s", strerror(-error),
 		         error == -EMFILE ? " (1024 images at most)" : "");
+	else
+		activity_restore(n, boot);
 	return error;
 }
 
@@ -395,6 +397,8 @@ struct node *node_create(struct env *env, const struct node_config *config, cons
 	n->sendq_tail = &n->sendq;
 	n->suspended_tail = &n->suspended;
 	n->twin_wait_tail = &n->twin_wait;
+	n->activity.wait_tail = &n->activity.wait;
+	n->activity.file_size = boot->activity_size;
 	n->live = -1;
 	n->version = 1;
 	for (int i = 0; i < LINKS_MAX; i++)
@@ -432,6 +436,7 @@ void node_destroy(struct node *n)
 	for (uint32_t i = 0; i < SYNC_OPS; i++)
 		free(n->sync_ops[i].buf);
 	verify_free(n);
+	activity_free(n);
 	events_free(n);
 	destage_free(n);
 	view_free(n);
@@ -518,6 +523,7 @@ void node_batch_end(struct node *n)
 	sync_pump(n);
 	verify_pump(n);
 	commit_pump(n);
+	activity_pump(n);
 	if (n->have_journal) {
 		view_pump(n);
 		twin_pump(n);

@@ -36,6 +36,8 @@ struct node_config {
 	uint32_t link_timeout_ms, flush_timeout_ms;
 	uint64_t send_buffer;       /* bytes: what tx_room() is when nothing waits */
 	uint32_t segment_size;      /* bytes; 0: chosen from journal_size. For the simulator */
+	uint32_t activity_ms;       /* see activity.c; 0: as there. For the simulator, too, */
+	uint8_t activity_shift;     /* ... like this */
 	const char *source;         /* for status */
 	const char *version;
 };
@@ -65,6 +67,7 @@ struct boot {
 	uint64_t size_max;  /* bytes that SOURCE's file system allows for a file; 0: not known */
 	const struct boot_segment *journal, *overlay;
 	size_t journal_count, overlay_count;
+	uint64_t activity_size; /* of the activity map's file, bytes; 0: there is none */
 };
 
 /* ---- life cycle ---- */

@@ -86,7 +86,7 @@ static enum verdict judge_lineage(const struct node *n, const struct hello *p, u
 		if ((n->have_sets || MUTANT("delta-without-sets")) &&
 		    (p->committed == n->acked_epoch || ((n->doubt_valid || n->prep) && p->committed == n->com.number)))
 			return PAIR_DELTA;
-		return PAIR_FULL;
+		return activity_stands_in(n, p->committed) ? PAIR_DELTA : PAIR_FULL;
 	}
 	if (lineage_find(&p->lineage, mine->generation)) {
 		*stale = true;

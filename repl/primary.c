@@ -366,6 +366,7 @@ void image_sync_failed(struct image *img, int error)
 		node_error(img->node, "fdatasync of image %s failed: %s; what it holds on disk is uncertain: fsync and flush "
 		           "fail until this node is mounted again", img->name, strerror(-error));
 	img->sync_failed = error;
+	activity_revoke(img->node);
 }
 
 static void background_synced(struct io *io)
@@ -585,6 +586,8 @@ static void begin(struct guest_io *g)
 {
 	struct node *n = g->priv;
 
+	if (g->op != GUEST_CREATE && !activity_ready(n, g))
+		return; /* primary_marked() goes on; the claim is held */
 	g->stage |= BEGUN;
 	if (g->op == GUEST_CREATE) {
 		primary_create(n, g);
@@ -607,6 +610,16 @@ static void begin(struct guest_io *g)
 static void granted(struct range *r)
 {
 	begin(r->owner);
+}
+
+void primary_marked(struct node *n, struct guest_io *g, int error)
+{
+	if (!error) {
+		begin(g);
+		return;
+	}
+	range_release(&g->image->claims, &g->claim);
+	guest_finish(n, g, error);
 }
 
 /* What a request claims. Whoever changes the size claims to infinity. */

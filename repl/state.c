@@ -2,7 +2,8 @@
 /*
  * Encoding and decoding of the state file. No I/O; the node decides when.
  * Format: "colofsST", version, length, XXH3 of what follows, then the fields
- * in the order of struct state, little-endian.
+ * in the order of struct state, little-endian; `activity` last, where a bit says
+ * that there is one.
  */
 #include "state.h"
 
@@ -95,7 +96,7 @@ int state_encode(const struct state *s, void *buf, size_t size)
 
 	put_u8(&p, (uint8_t)s->role);
 	put_u8(&p, (uint8_t)(s->have_pair | s->clean << 1 | s->journal_used << 2 | s->promoted << 3 |
-	                   s->had_peer << 7));
+	                   (s->activity != 0) << 4 | s->had_peer << 7));
 	put_bytes(&p, s->pair, 16);
 	put_u64(&p, s->session_high);
 	put_u64(&p, s->epoch_high);
@@ -128,6 +129,8 @@ int state_encode(const struct state *s, void *buf, size_t size)
 		put_u8(&p, im->consistent);
 		put_name(&p, im->name, sizeof(im->name));
 	}
+	if (s->activity)
+		put_u64(&p, s->activity);
 	if (p.bad)
 		return -EMSGSIZE;
 	size_t body_len = (size_t)(p.p - body);
@@ -194,7 +197,11 @@ static int body_get(struct getter *g, struct state *s)
 	s->overlay_sum = get_u64(g);
 	s->overlay_slot = get_u32(g);
 	s->overlay_off = get_u32(g);
-	return images_get(g, s);
+	int err = images_get(g, s);
+
+	if (!err && bits >> 4 & 1)
+		s->activity = get_u64(g);
+	return err;
 }
 
 int state_decode(struct state *s, const void *buf, size_t len)

@@ -60,6 +60,10 @@ static void table_refresh(struct node *n)
 			continue;
 		p = &st->images[st->image_count++];
 		*p = (struct state_image){ .id = i->id, .size = i->size, .consistent = true };
+		if (st->clean) {
+			p->mtime_ns = i->end.mtime_ns;
+			p->ctime_ns = i->end.ctime_ns;
+		}
 		memcpy(p->name, i->name, sizeof(p->name));
 	}
 }
@@ -67,6 +71,8 @@ static void table_refresh(struct node *n)
 static void begin(struct node *n)
 {
 	table_refresh(n);
+	if (n->role != NODE_PRIMARY || n->st.promoted || n->local_path)
+		n->st.activity = 0; /* writes pass it by */
 	int len = state_encode(&n->st, n->save_buf, STATE_MAX);
 
 	n->saves_running = n->saves;

@@ -45,6 +45,34 @@ static void stop_save(struct node *n)
 	node_save(n, &n->stop_save, stop_saved);
 }
 
+static void stop_looked(struct io *io)
+{
+	struct node *n = io->owner;
+
+	n->ios_busy--;
+	if (--n->stop_syncs == 0)
+		stop_save(n);
+}
+
+/* Nothing changes the images any more: by their times the next start sees whether somebody else did. */
+static void stop_look(struct node *n)
+{
+	n->stop_syncs = 1;
+	if (n->stop_error)
+		n->st.activity = 0; /* nobody knows what the disk has */
+	for (struct image *i = n->images; i; i = i->next) {
+		i->end = (struct io_times){ 0 };
+		if (!i->file || n->role != NODE_PRIMARY)
+			continue;
+		n->stop_syncs++;
+		i->sync_io = (struct io){ .op = IO_STAT, .kind = FILE_IMAGE, .file = i->id, .buf = &i->end, .done = stop_looked,
+			.owner = n };
+		submit(n, &i->sync_io);
+	}
+	if (--n->stop_syncs == 0)
+		stop_save(n);
+}
+
 static void stop_synced(struct io *io)
 {
 	struct node *n = io->owner;
@@ -53,7 +81,7 @@ static void stop_synced(struct io *io)
 	if (io->result && io->op == IO_SYNC)
 		n->stop_error = io->result;
 	if (--n->stop_syncs == 0)
-		stop_save(n);
+		stop_look(n);
 }
 
 /* The image files hold all that the guest wrote. */

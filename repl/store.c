@@ -70,7 +70,7 @@ struct store_file *store_file_of(struct store *s, uint8_t kind, uint64_t file)
 
 	if (kind == FILE_IMAGE)
 		return store_image(s, file);
-	assert(kind == FILE_JOURNAL || kind == FILE_OVERLAY);
+	assert(kind >= FILE_JOURNAL && kind <= FILE_ACTIVITY);
 	g = &s->segments[kind - FILE_JOURNAL];
 	return file < g->count ? g->slots[file] : NULL;
 }
@@ -412,7 +412,7 @@ void store_close(struct store *s)
 	for (size_t i = 0; s->ops && i < STORE_OPS_MAX; i++)
 		if (s->ops[i].making) /* the end came first */
 			store_file_close(s->ops[i].file);
-	for (int k = 0; k < 2; k++) {
+	for (int k = 0; k < 3; k++) {
 		for (size_t i = 0; i < s->segments[k].count; i++)
 			store_file_close(s->segments[k].slots[i]);
 		free(s->segments[k].slots);

@@ -20,7 +20,7 @@ struct store;
  * (-EBUSY at once when another daemon holds it; data locks are waited for, 10 s), scan images
  * and segments, read the state file. journal: directory, NULL for SOURCE/.colofs/journal;
  * segments lie in journal/<32 hex digits of the node id>/, journal ones as j<slot>, the overlay's as
- * o<slot>; the node id is made once, durably, in .colofs/node-id.
+ * o<slot>, the activity map as a0; the node id is made once, durably, in .colofs/node-id.
  * NULL with one line in err and *error = -errno.
  */
 struct store *store_open(struct ring *ring, const char *source, const char *journal, int *error,

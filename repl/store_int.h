@@ -72,7 +72,7 @@ struct store {
 	int lock_fd, seg_lock_fd, ids_fd;
 	char node_hex[33];
 	struct store_file *images[STORE_BUCKETS];
-	struct store_segments segments[2]; /* journal, overlay */
+	struct store_segments segments[3]; /* journal, overlay, activity map */
 	struct store_op *ops, *free_ops;
 	struct io *waiting, **waiting_tail; /* for a store_op */
 	struct io *done, **done_tail;       /* finished inside submit(); a NOP brings them home */

@@ -364,6 +364,17 @@ static int extent_find(const struct store_file *f, struct io *io)
 	return 0;
 }
 
+static int times_read(const struct store_file *f, struct io_times *t)
+{
+	struct stat st;
+
+	if (fstat(f->fd, &st))
+		return -errno;
+	t->mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+	t->ctime_ns = (uint64_t)st.st_ctim.tv_sec * 1000000000u + (uint64_t)st.st_ctim.tv_nsec;
+	return 0;
+}
+
 static void sync_step(struct store_op *op, int res)
 {
 	if (res == -EINTR && ++op->retries < STORE_RETRIES_MAX)
@@ -402,6 +413,7 @@ void store_io_start(struct store_op *op)
 			falloc_submit(op);
 		return;
 	case IO_TRUNC: op->file->device ? device_space(op) : trunc_start(op); return;
+	case IO_STAT: store_finish_later(op, times_read(op->file, io->buf)); return;
 	case IO_EXTENT: store_finish_later(op, extent_find(op->file, io)); return;
 	default: assert(0);
 	}

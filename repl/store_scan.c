@@ -117,7 +117,7 @@ void store_hidden_name(char name[32], uint64_t id)
 
 void store_segment_name(char name[32], uint8_t kind, uint64_t slot)
 {
-	snprintf(name, 32, "%c%" PRIu64, kind == FILE_JOURNAL ? 'j' : 'o', slot);
+	snprintf(name, 32, "%c%" PRIu64, "joa"[kind - FILE_JOURNAL], slot);
 }
 
 /* ---- ids ---- */
@@ -329,12 +329,12 @@ static int segment_entry(struct store *s, const struct dirent *d, char *err, siz
 		return 0;
 	}
 	if (sscanf(d->d_name, "%c%5u%n", &kind, &slot, &n) != 2 || d->d_name[n] ||
-	    (kind != 'j' && kind != 'o'))
+	    (kind != 'j' && kind != 'o' && (kind != 'a' || slot)))
 		return 0;
 	f = store_file_new(slot);
 	e = f ? store_file_open(s, f, s->seg_fd, d->d_name, 0, STORE_LOCK_WAIT_MS) : -ENOMEM;
 	if (!e)
-		e = store_segment_set(s, kind == 'j' ? FILE_JOURNAL : FILE_OVERLAY, slot, f);
+		e = store_segment_set(s, kind == 'j' ? FILE_JOURNAL : kind == 'o' ? FILE_OVERLAY : FILE_ACTIVITY, slot, f);
 	if (e) {
 		store_file_close(f);
 		return fail(err, err_size, e, "cannot open journal segment", d->d_name);
@@ -440,5 +440,7 @@ int store_scan(struct store *s, char *err, size_t err_size)
 		e = boot_segments(s, 0, &s->boot.journal, &s->boot.journal_count);
 	if (!e)
 		e = boot_segments(s, 1, &s->boot.overlay, &s->boot.overlay_count);
+	if (s->segments[2].count)
+		s->boot.activity_size = s->segments[2].slots[0]->size;
 	return e ? fail(err, err_size, e, "cannot scan", s->source) : 0;
 }

@@ -124,6 +124,7 @@ static void op_read(struct io *io)
 		node_error(n, "image %s, offset %llu: cannot be read for the sync: %s; the peer's copy stays behind there",
 		           op->image->name, (unsigned long long)op->off, strerror(-io->result));
 		dirty_mark(&op->image->bad, op->off, op->len);
+		activity_note(n, op->image, op->off, op->len);
 		op_end(op);
 		return;
 	}
@@ -435,6 +436,7 @@ static void image_begin(struct node *n, struct image *img, const struct hello_im
 			if (theirs->size < img->size) /* it reads as zeroes there */
 				dirty_mark(&img->miss, theirs->size, img->size - theirs->size);
 		}
+		img->hash = img->compare;
 		if (full) {
 			img->hash = true;
 			dirty_mark(&img->miss, 0, img->size);
@@ -468,7 +470,11 @@ void sync_begin(struct node *n, const struct hello *peer, bool full)
 		else
 			dirty_free(&img->miss);
 	}
-	node_reason(n, full ? "a full sync is running" : "what changed while the peer was away is being sent");
+	if (!full && n->activity.stands_in)
+		node_log(n, LOG_LVL_INFO, "what the activity map named is compared with the peer, and nothing else");
+	node_reason(n, full ? "a full sync is running" :
+	               n->activity.stands_in ? "what the activity map names is being compared with the peer" :
+	               "what changed while the peer was away is being sent");
 }
 
 void sync_stop(struct node *n)

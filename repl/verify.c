@@ -86,6 +86,7 @@ bool verify_hash_reply(struct node *n, uint64_t seq, bool equal)
 			n->verify.differ++;
 			n->counters.verify_differences_total++;
 			dirty_mark(&op->image->differ, op->off, op->len);
+			activity_note(n, op->image, op->off, op->len);
 			node_error(n, "verify: image %s differs from the peer's at offset %" PRIu64 " (%" PRIu64 " bytes); "
 			           "`resync` mends it", op->image->name, op->off, op->len);
 		}

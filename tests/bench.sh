@@ -12,6 +12,8 @@ bash "$here/bench-speed.sh" || rc=1
 echo
 bash "$here/bench-flush.sh" || rc=1
 echo
+bash "$here/bench-activity.sh" || rc=1
+echo
 if [ -z "${QUICK:-}" ]; then
 	MEGABYTES=2048 "$here/run" memory-bounded || rc=1
 	MEGABYTES=1024 "$here/run" fio-verify || rc=1

@@ -207,7 +207,7 @@ static void scan_entry(struct host *h, const struct dirent_ *e, uint64_t dot, ui
 		scan_image(h, e->name, 0, i);
 	else if (e->dir == dot && sscanf(e->name, "i%16" SCNx64, &id) == 1)
 		scan_image(h, "", id, i);
-	else if (segments && e->dir == segments && sscanf(e->name, "%c%u", &kind, &slot) == 2 && kind != 't')
+	else if (segments && e->dir == segments && sscanf(e->name, "%c%u", &kind, &slot) == 2 && strchr("jo", kind))
 		file_add(h, kind == 'j' ? FILE_JOURNAL : FILE_OVERLAY, slot, "", i);
 }
 

@@ -181,6 +181,9 @@ static int do_file(struct host_file *f, struct io *io)
 		return 0;
 	case IO_EXTENT:
 		return do_extent(f, io);
+	case IO_STAT:
+		*(struct io_times *)io->buf = (struct io_times){ 1, 1 };
+		return 0;
 	case IO_REMOVE:
 		file_drop(f);
 		return 0;
@@ -390,6 +393,8 @@ int host_boot(struct host *h, char *err, size_t err_size)
 			segments[0][boot.journal_count++] = (struct boot_segment){ (uint32_t)f->id, f->size };
 		if (f->kind == FILE_OVERLAY)
 			segments[1][boot.overlay_count++] = (struct boot_segment){ (uint32_t)f->id, f->size };
+		if (f->kind == FILE_ACTIVITY)
+			boot.activity_size = f->size;
 		if (f->kind != FILE_IMAGE)
 			continue;
 		struct boot_image *b = &images[boot.image_count++];

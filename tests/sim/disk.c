@@ -250,6 +250,9 @@ static int carry_out(struct sim *s, struct disk *d, struct dio *q)
 		return 0;
 	case IO_EXTENT:
 		return do_extent(f, q->io);
+	case IO_STAT:
+		*(struct io_times *)q->io->buf = (struct io_times){ f->mtime, f->mtime };
+		return 0;
 	case IO_REMOVE:
 		f->now = false;
 		d->dir_dirty = true;
@@ -293,7 +296,7 @@ static void dio_free(struct sim *s, struct dio *q)
 static const char *const op_names[] = {
 	[IO_READ] = "read", [IO_WRITE] = "write", [IO_SYNC] = "sync", [IO_ALLOC] = "alloc",
 	[IO_PUNCH] = "punch", [IO_ZERO] = "zero", [IO_TRUNC] = "trunc", [IO_EXTENT] = "extent",
-	[IO_CREATE] = "create", [IO_REMOVE] = "remove", [IO_RENAME] = "rename", [IO_CLOSE] = "close",
+	[IO_STAT] = "stat", [IO_CREATE] = "create", [IO_REMOVE] = "remove", [IO_RENAME] = "rename", [IO_CLOSE] = "close",
 	[IO_DIRSYNC] = "dirsync", [IO_STATE] = "state",
 };
 
@@ -311,7 +314,7 @@ static void dio_done(struct sim *s, struct event *e)
 		io->result = carry_out(s, &q->host->disk, q);
 	if (s->verbose > 1)
 		say(s, "host %d disk: %s %s %llu at %llu+%llu %s: %d", q->host->index, op_names[q->op],
-		    q->kind == FILE_IMAGE ? "image" : q->kind == FILE_JOURNAL ? "journal" : "overlay",
+		    q->kind == FILE_IMAGE ? "image" : q->kind == FILE_JOURNAL ? "journal" : q->kind == FILE_OVERLAY ? "overlay" : "activity",
 		    (unsigned long long)q->file, (unsigned long long)io->off, (unsigned long long)io->len,
 		    (q->op == IO_CREATE || q->op == IO_RENAME) && io->name ? io->name : "", io->result);
 	dio_free(s, q);
@@ -402,7 +405,9 @@ void disk_submit(struct sim *s, struct host *h, struct io *io)
 		world_moment(s, h, delay, 4);
 		break;
 	default:
-		if (io->kind != FILE_IMAGE && io->op == IO_WRITE && !io->off)
+		if (io->kind == FILE_ACTIVITY)
+			world_moment(s, h, 3 * delay, 4); /* a mark, and the writes that waited for it */
+		else if (io->kind != FILE_IMAGE && io->op == IO_WRITE && !io->off)
 			world_moment(s, h, 3 * delay + 500, 60); /* a segment's header, and its first batch */
 	}
 }
@@ -417,6 +422,35 @@ int disk_read_now(struct sim *s, struct disk *d, enum file_kind kind, uint64_t f
 		return -ENOENT;
 	file_read(f, off, buf, len);
 	return 0;
+}
+
+/* The activity map's file, when nobody looks: a byte, a sector, one slot for both, all of it. */
+void disk_damage(struct sim *s, struct disk *d)
+{
+	struct file *f = disk_file(d, FILE_ACTIVITY, 0);
+	uint64_t half = f ? f->size / 2 : 0;
+	uint8_t buf[PAGE];
+	struct change c = { .op = IO_WRITE, .off = one_in(s, 2) ? half : 0, .len = PAGE, .data = buf };
+
+	if (!half)
+		return;
+	happened(s, H_ACTIVITY_DAMAGE);
+	file_read(f, c.off, buf, PAGE);
+	switch (rnd_below(s, 4)) {
+	case 0:
+		buf[rnd_below(s, PAGE)] ^= (uint8_t)(1u << rnd_below(s, 8));
+		break;
+	case 1:
+		memset(buf + rnd_below(s, PAGE / SECTOR) * SECTOR, 0, SECTOR);
+		break;
+	case 2:
+		c.off = half - c.off;
+		break;
+	case 3:
+		file_destroy(s, d, f);
+		return;
+	}
+	file_apply(s, f, &c);
 }
 
 /* ---- what a crash leaves ---- */

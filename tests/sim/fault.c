@@ -54,6 +54,8 @@ static enum happening image_fault(bool primary, unsigned op, int error)
 
 static enum happening kind_of(const struct sim *s, const struct host *h, const struct io *io, int error)
 {
+	if (io->kind == FILE_ACTIVITY)
+		return H_EIO_ACTIVITY;
 	switch (io->op) {
 	case IO_STATE:
 		return H_EIO_STATE;
@@ -74,7 +76,7 @@ int fault_of(struct sim *s, struct host *h, const struct io *io, unsigned *part)
 	uint64_t rate = s->fault_rate[h->index];
 	int error;
 
-	if (!rate || !world_faulty(s) || io->op == IO_CLOSE)
+	if (!rate || !world_faulty(s) || io->op == IO_CLOSE || io->op == IO_STAT)
 		return 0;
 	if (io->op == IO_SYNC) /* each is worth a crash: rarer than that of writes, which are so many more */
 		rate = s->fsync_faults ? 1 + rate / 32 : 0;

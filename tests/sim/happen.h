@@ -36,6 +36,11 @@
 	X(H_ENOSPC_JOURNAL, "no space, journal") \
 	X(H_SYNC_JOURNAL, "failed fdatasyncs, journal") \
 	X(H_EIO_OVERLAY, "failed requests, overlay") \
+	X(H_EIO_ACTIVITY, "failed requests, activity map") \
+	X(H_ACTIVITY, "restarted primaries that had their activity map") \
+	X(H_ACTIVITY_DELTA, "... and sent a delta by it") \
+	X(H_ACTIVITY_DAMAGE, "activity maps damaged or lost between two lives") \
+	X(H_ACTIVITY_BAD, "restarted primaries that did not believe it") \
 	X(H_EIO_STATE, "failed saves of the state") \
 	X(H_EIO_NAMES, "failed creates, renames, removes, directory syncs") \
 	X(H_LOST_BY_SYNC, "writes lost by a failed fdatasync, later ones succeeding") \

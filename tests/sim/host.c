@@ -86,6 +86,12 @@ static void note_log(struct sim *s, const char *text)
 		happened(s, H_FAILED_MODE);
 	else if (!strncmp(text, "protected", 9))
 		happened(s, H_PROTECTED);
+	else if (!strncmp(text, "the activity map names", 22))
+		happened(s, H_ACTIVITY);
+	else if (!strncmp(text, "the activity map is", 19))
+		happened(s, H_ACTIVITY_BAD);
+	else if (!strncmp(text, "what the activity map named", 27))
+		happened(s, H_ACTIVITY_DELTA);
 	else if (strstr(text, "replaced by a newer link"))
 		happened(s, H_REPLACED);
 	else if (strstr(text, "its journal is full"))
@@ -209,10 +215,15 @@ static void boot_scan(struct host *h, struct boot *b, struct boot_image *images,
 {
 	struct disk *d = &h->disk;
 	size_t image_count = 0, count[2] = { 0, 0 };
+	uint64_t activity_size = 0;
 
 	for (struct file *f = d->files; f; f = f->next) {
 		if (!f->now)
 			continue;
+		if (f->kind == FILE_ACTIVITY) {
+			activity_size = f->size;
+			continue;
+		}
 		if (f->kind != FILE_IMAGE) {
 			int k = f->kind == FILE_OVERLAY;
 
@@ -229,7 +240,8 @@ static void boot_scan(struct host *h, struct boot *b, struct boot_image *images,
 	}
 	*b = (struct boot){ .state = d->state, .state_len = d->state_len, .images = images,
 	                    .image_count = image_count, .journal = segments[0], .overlay = segments[1],
-	                    .journal_count = count[0], .overlay_count = count[1] };
+	                    .journal_count = count[0], .overlay_count = count[1],
+	                    .activity_size = activity_size };
 	memcpy(b->node, d->node, sizeof(b->node));
 }
 
@@ -262,13 +274,16 @@ void host_start(struct sim *s, struct host *h)
 		.commit_ms = s->commit_ms, .journal_size = s->journal_size, .overlay_size = s->overlay_size,
 		.link_timeout_ms = (uint32_t)s->link_timeout_ms,
 		.flush_timeout_ms = (uint32_t)s->flush_timeout_ms, .send_buffer = s->send_limit,
-		.peer_loss_failover = s->auto_failover, .can_fence = s->auto_failover, .start_alone = h->start_alone, .peer_wait_ms = s->peer_wait_ms,
-		.segment_size = (uint32_t)s->segment_size, .source = "/sim", .version = "sim",
+		.peer_loss_failover = s->auto_failover, .can_fence = s->auto_failover, .start_alone = h->start_alone,
+		.peer_wait_ms = s->peer_wait_ms, .segment_size = (uint32_t)s->segment_size, .activity_ms = s->activity_ms,
+		.activity_shift = s->activity_shift, .source = "/sim", .version = "sim",
 	};
 	struct boot boot;
 	char err[512] = "";
 	int error = 0;
 
+	if (s->faults && world_faulty(s) && one_in(s, 40))
+		disk_damage(s, &h->disk);
 	boot_scan(h, &boot, images, segments);
 	h->env.ops = &env_ops;
 	h->sim = s;

@@ -142,6 +142,7 @@ int disk_read_now(struct sim *s, struct disk *d, enum file_kind kind, uint64_t f
 void disk_crash(struct sim *s, struct disk *d);
 /* SIGKILL: everything completed stays; what is in flight may land or not, whole. */
 void disk_kill(struct sim *s, struct disk *d);
+void disk_damage(struct sim *s, struct disk *d);
 void disk_clear(struct sim *s, struct disk *d);
 struct file *disk_file(struct disk *d, unsigned kind, uint64_t id);
 void file_read(const struct file *f, uint64_t off, uint8_t *buf, uint64_t len);
@@ -580,7 +581,8 @@ struct sim {
 	uint64_t link_timeout_ms, flush_timeout_ms, journal_size, overlay_size, segment_size;
 	uint32_t commit_ms, peer_wait_ms;
 	bool suspend, commit_fsync, catch_up; /* on-link-loss, commit, congestion */
-	uint32_t crash_bias;
+	uint32_t crash_bias, activity_ms;
+	uint8_t activity_shift;
 	struct figures fig;
 };
 

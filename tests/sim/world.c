@@ -367,6 +367,8 @@ void world_start(struct sim *s)
 	s->crash_bias = 500u << rnd_below(s, 6);
 	s->chaos_us = (10ull << rnd_below(s, 6)) * MS;
 	s->flush_us = (1ull << rnd_below(s, 6)) * MS;
+	s->activity_ms = 1u << rnd_below(s, 10);
+	s->activity_shift = (uint8_t)(13 + rnd_below(s, 4)); /* 8 KiB and more, of images of 48 at most */
 	bias_world(s);
 	for (int i = 0; i < HOSTS; i++) {
 		world_new_host(s, &s->hosts[i], i ? NODE_BACKUP : NODE_PRIMARY);
