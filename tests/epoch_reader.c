@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,16 +61,16 @@ static uint64_t now_us(void)
 
 static void open_files(char **paths, int flags)
 {
-	struct stat st;
-
 	for (; *paths && file_count < FILES_MAX; paths++, file_count++) {
 		struct file *f = &files[file_count];
 
 		f->path = *paths;
 		f->fd = open(f->path, flags | O_CLOEXEC);
-		if (f->fd < 0 || fstat(f->fd, &st) < 0)
+		off_t size = f->fd < 0 ? -1 : lseek(f->fd, 0, SEEK_END); /* of a block device, too */
+
+		if (size < 0)
 			die(f->path);
-		f->blocks = (uint64_t)st.st_size / BLOCK_SIZE;
+		f->blocks = (uint64_t)size / BLOCK_SIZE;
 		if (!f->blocks) {
 			fprintf(stderr, "epoch_reader: %s is smaller than a block\n", f->path);
 			exit(2);

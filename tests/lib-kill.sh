@@ -141,7 +141,7 @@ kill_round_b() { # SERIES N
 	else
 		stop "$B"
 		[ -z "$GOT" ] || [ "$(epoch_reader check "$BS/one.img" "$BS/two.img")" = "$GOT" ] ||
-			fail "$what: the files are not epoch $GOT"
+			fail "$what: the files are not epoch $GOT: $(epoch_reader check "$BS/one.img" "$BS/two.img" 2>&1), $(ls -l "$BS" "$BS/.colofs")"
 	fi
 	start_backup "$KILL_B"
 	check_healed "$what"
