@@ -57,6 +57,7 @@
 #define HANDSHAKE_MS 5000u
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000u
+#define BACKOFF_BUSY_MS 1000u        /* the longest where the peer is only not ready yet; the shortest where it refused */
 #define NUMBER_JUMP (1ull << 40)     /* a peer's numbers so far ahead of ours are lies: they would use them up */
 #define LATE_TICK_MS 1000u
 #define RETRY_MS 1000u               /* destage with a full disk */
@@ -178,7 +179,8 @@ struct activity {
 	struct guest_io *wait, **wait_tail;
 };
 
-enum plink_state { PL_FREE, PL_HELLO, PL_WELCOME, PL_LIVE };
+/* PARKED: refused for a reason that does not pass by itself; kept, so that its end tells of a change over there. */
+enum plink_state { PL_FREE, PL_HELLO, PL_WELCOME, PL_LIVE, PL_PARKED };
 
 /* One transport to somebody who may be the peer. */
 struct plink {
@@ -201,6 +203,8 @@ struct plink {
 	struct welcome welcome;
 	uint64_t session, save_session; /* the save under way is for this one */
 	bool have_hello, full;
+	int parked_role;        /* this node's, when it was refused ... */
+	uint64_t parked_generation; /* ... likewise */
 	uint64_t told_committed, told_prepared; /* epochs in the HELLO that was sent */
 	int index;              /* in node's links */
 };
@@ -593,6 +597,8 @@ void link_pump(struct node *n);
 void link_drop(struct node *n, int link, const char *why);
 void link_refuse(struct node *n, int link, unsigned refusal);
 void links_close(struct node *n, unsigned refusal);
+void link_changed(struct node *n); /* something changed here: the peer that was refused for good is tried anew */
+bool link_parked(const struct node *n);
 void link_connect(struct node *n, struct command_req *r);
 void link_disconnect(struct node *n, struct command_req *r);
 

@@ -76,6 +76,9 @@ static void forget(struct node *n, int link, const char *why)
 
 	if (l->state == PL_FREE)
 		return;
+	/* Parked: the peer ended it, or is gone. Whatever that means, it may be another one now. */
+	if (l->state == PL_PARKED && l->dialled)
+		schedule_dial(n);
 	slot_reset(l);
 	if (live) {
 		n->live = -1;
@@ -101,6 +104,77 @@ void link_drop(struct node *n, int link, const char *why)
 	forget(n, link, why);
 }
 
+/* ---- refusals ---- */
+
+/* Those that only somebody's act can change, on one of the nodes. */
+static bool for_good(unsigned refusal)
+{
+	switch (refusal) {
+	case REFUSE_VERSION:
+	case REFUSE_SELF:
+	case REFUSE_PAIR:
+	case REFUSE_SPLIT:
+	case REFUSE_ROLES:
+	case REFUSE_NOT_EMPTY:
+	case REFUSE_LOST:
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Nothing is tried again on this link, nor another one dialled, while it lasts. The peer ends it when it is mounted anew,
+ * changes its role, or is told to connect; silence ends it too. One is kept: a second one is another peer, or a newer link.
+ */
+static void park(struct node *n, struct plink *l)
+{
+	for (int i = 0; i < LINKS_MAX; i++)
+		if (i != l->index && n->links[i].state == PL_PARKED)
+			link_drop(n, i, "another one is refused");
+	l->state = PL_PARKED;
+	l->have_hello = false;
+	l->heard_ms = n->now_ms;
+	l->parked_role = n->role;
+	l->parked_generation = n->st.lineage.generation;
+}
+
+bool link_parked(const struct node *n)
+{
+	for (int i = 0; i < LINKS_MAX; i++)
+		if (n->links[i].state == PL_PARKED)
+			return true;
+	return false;
+}
+
+void link_changed(struct node *n)
+{
+	for (int i = 0; i < LINKS_MAX; i++)
+		if (n->links[i].state == PL_PARKED)
+			link_drop(n, i, "something changed here");
+	n->backoff_ms = n->short_links = 0;
+	n->dial_ms = 0;
+}
+
+static void parked_pump(struct node *n)
+{
+	struct frame f = { .type = FRAME_PING, .off = n->now_ms * 1000 };
+
+	for (int i = 0; i < LINKS_MAX; i++) {
+		struct plink *l = &n->links[i];
+
+		if (l->state != PL_PARKED)
+			continue;
+		if (l->parked_role != n->role || l->parked_generation != n->st.lineage.generation || n->failed) {
+			link_changed(n);
+			return;
+		}
+		if (l->dialled && n->now_ms >= n->ping_ms) {
+			n->ping_ms = n->now_ms + ping_interval(n);
+			link_send(n, i, &f, NULL, 0);
+		}
+	}
+}
+
 void link_refuse(struct node *n, int link, unsigned refusal)
 {
 	struct frame f = { .type = FRAME_REFUSE, .off = refusal };
@@ -108,7 +182,10 @@ void link_refuse(struct node *n, int link, unsigned refusal)
 	n->counters.link_refusals_total++;
 	node_error(n, "peer %s refused: %s", n->links[link].peer, refusal_text(refusal));
 	link_send(n, link, &f, NULL, 0);
-	link_drop(n, link, refusal_text(refusal));
+	if (for_good(refusal) && n->links[link].state != PL_LIVE)
+		park(n, &n->links[link]);
+	else
+		link_drop(n, link, refusal_text(refusal));
 }
 
 void links_close(struct node *n, unsigned refusal)
@@ -169,10 +246,18 @@ static int refuse_got(struct node *n, struct plink *l)
 	node_reason(n, "refused by the peer: %s", refusal_text(refusal));
 	if (refusal != REFUSE_STALE && refusal != REFUSE_NEWER) /* which of the two is older we judge ourselves */
 		ask_judged(n, refusal);
+	if (for_good(refusal) && l->state != PL_LIVE) {
+		park(n, l);
+		return 0;
+	}
 	if (refusal == REFUSE_STALE && n->role == NODE_BACKUP)
 		return -ECONNREFUSED;
-	if (l->dialled && n->backoff_ms < 1000)
-		n->backoff_ms = refusal == REFUSE_BUSY || refusal == REFUSE_DUPLICATE ? BACKOFF_MIN_MS * 2 : 1000;
+	if (!l->dialled)
+		return -ECONNREFUSED;
+	if (refusal == REFUSE_BUSY || refusal == REFUSE_DUPLICATE) /* soon over: pauses grow to a second */
+		n->backoff_ms = n->backoff_ms > BACKOFF_BUSY_MS ? BACKOFF_BUSY_MS : n->backoff_ms;
+	else if (n->backoff_ms < BACKOFF_BUSY_MS)
+		n->backoff_ms = BACKOFF_BUSY_MS;
 	return -ECONNREFUSED;
 }
 
@@ -436,8 +521,9 @@ static void silence(struct node *n)
 {
 	for (int i = 0; i < LINKS_MAX; i++) {
 		struct plink *l = &n->links[i];
-		uint32_t limit = l->state == PL_LIVE ? n->config.link_timeout_ms : HANDSHAKE_MS;
-		uint64_t since = l->state == PL_LIVE ? l->heard_ms : l->opened_ms;
+		bool lasts = l->state == PL_LIVE || l->state == PL_PARKED;
+		uint32_t limit = lasts ? n->config.link_timeout_ms : HANDSHAKE_MS;
+		uint64_t since = lasts ? l->heard_ms : l->opened_ms;
 		char why[80];
 
 		if (l->state == PL_FREE)
@@ -449,8 +535,8 @@ static void silence(struct node *n)
 		}
 		if (n->now_ms - since <= limit)
 			continue;
-		snprintf(why, sizeof(why), l->state == PL_LIVE ? "silent for %u ms" : "no welcome within %u ms", limit);
-		if (l->state != PL_LIVE) {
+		snprintf(why, sizeof(why), lasts ? "silent for %u ms" : "no welcome within %u ms", limit);
+		if (!lasts) {
 			n->counters.link_refusals_total++;
 			node_error(n, "turned down %s: %s", l->peer, why);
 		}
@@ -465,6 +551,7 @@ void link_pump(struct node *n)
 	if (n->failed && n->live >= 0 && !n->failover)
 		links_close(n, REFUSE_INTERNAL); /* the primary goes on unprotected */
 	heartbeat(n);
+	parked_pump(n);
 	silence(n);
 	for (int i = 0; i < LINKS_MAX; i++)
 		busy |= n->links[i].state != PL_FREE;
@@ -483,8 +570,7 @@ void link_connect(struct node *n, struct command_req *r)
 		return;
 	}
 	n->apart = false;
-	n->backoff_ms = n->short_links = 0;
-	n->dial_ms = 0;
+	link_changed(n);
 	command_reply(n, r, 0, "done");
 }
 

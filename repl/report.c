@@ -60,7 +60,7 @@ static enum status_link link_state(const struct node *n)
 	if (n->live >= 0)
 		return n->role == NODE_PRIMARY && (n->sync_state != SYNC_IDLE || !n->protected_) ? SL_SYNCING : SL_UP;
 	for (int i = 0; i < LINKS_MAX; i++)
-		if (n->links[i].state != PL_FREE)
+		if (n->links[i].state != PL_FREE && n->links[i].state != PL_PARKED)
 			return SL_HANDSHAKE;
 	if (n->apart || n->role == NODE_UNPROTECTED || (!n->config.can_dial && !n->config.can_accept))
 		return SL_OFF;
@@ -86,6 +86,9 @@ static void advice(const struct node *n, struct status *s)
 	else if (n->journal_lost)
 		text = "The journal that SOURCE names is not there: umount, and mount with the journal= it had; "
 		       "if it is gone for good, the primary sends everything again.";
+	else if (n->live < 0 && link_parked(n))
+		text = "The two nodes refuse each other, and no time will mend that: see the reason. It is tried again when one of "
+		       "them is mounted anew or changes its role, or by `connect`.";
 	else if (n->destage_full)
 		text = "SOURCE's file system is full: make room, the journal waits for it.";
 	else if (n->suspended)

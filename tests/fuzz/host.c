@@ -299,6 +299,7 @@ static void env_dial(struct env *env)
 	if (h->dialling)
 		abort(); /* one at a time */
 	h->dialling = true;
+	h->dials++;
 }
 
 static int env_fence(struct env *env, const char *const *args)

@@ -51,6 +51,7 @@ struct host {
 	uint64_t io_count, io_fail_at; /* the request but reads, counted from 1, that fails too; 0 none */
 	struct host_link links[LINKS_MAX];
 	bool dialling, ready, stopped;
+	uint32_t dials;
 	int ready_error, stop_error;
 	char ready_why[256];
 	bool fencing, fence_killed;  /* the fence command runs, until the driver says how it ended; it was told to end */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* A pair in memory (../fuzz/pair.h) of which one node is away: what test_alone.c and test_fence.c share. */
+/* A pair in memory (../fuzz/pair.h) of which one node is away: what test_alone.c, test_fence.c and test_refused.c share. */
 #ifndef COLOFS_TESTS_ALONE_H
 #define COLOFS_TESTS_ALONE_H
 
