@@ -13,7 +13,8 @@
  *
  * A sector: XXH3 of what follows; life, seq, base; "cAm1"; index, count (16 bits each); length of the body (32); zero (32);
  * 464 bytes of the body. The body: pair, generation, epoch, number of images; for each its id, shift, number of words,
- * words of bits, the last one not zero. All little-endian. A life is a random number, made when a map is begun; the state file names the one that counts.
+ * words of bits, the last one not zero. All little-endian. A life is a random number, made when a map is begun; the state
+ * file names the one that counts.
  */
 #include <errno.h>
 #include <stdlib.h>
