@@ -25,7 +25,9 @@ static void ended(struct sim *s, struct event *e)
 
 static void end_later(struct sim *s, struct host *h, bool good)
 {
-	event_add(s, rnd_below(s, 2 * s->link_timeout_ms * MS), h->index, ended)->arg = good;
+	uint64_t most = (one_in(s, 2) ? 2 : 10) * s->link_timeout_ms; /* the primary may be back by then */
+
+	event_add(s, rnd_below(s, most * MS), h->index, ended)->arg = good;
 }
 
 static void strike(struct sim *s, struct event *e)

@@ -38,6 +38,14 @@ static void over(struct sim *s)
 	s->prepare.state = NOTHING;
 }
 
+/* The prepared epoch is there to be taken by a failover. */
+static void primary_dies(struct sim *s, struct event *e)
+{
+	(void)e;
+	if (world_faulty(s))
+		takeover_begin(s);
+}
+
 static void prepared(struct command_req *r)
 {
 	struct prepare *p = of(r);
@@ -64,6 +72,8 @@ static void prepared(struct command_req *r)
 	p->commit = p->sure ? !one_in(s, 3) : one_in(s, 4);
 	if (p->sure) {
 		happened(s, H_PREPARED);
+		if (one_in(s, 16) && world_faulty(s))
+			event_add(s, rnd_below(s, 10 * MS), -1, primary_dies);
 		world_moment(s, &s->hosts[0], 3000, 60);
 		world_moment(s, &s->hosts[1], 3000, 60);
 	}
