@@ -33,7 +33,7 @@ static const struct bias biases[] = {
 	  .link_timeout_ms = 100, .guest_slow = 8, .crash_bias = 2000 },
 	/* ... and more so, under load. */
 	{ .name = "promoted", .chaos_ms = 30, .failover_percent = 40, .quiet = true, .flush_ms = 1,
-	  .link_timeout_ms = 100, .crash_bias = 2000 },
+	  .link_timeout_ms = 100, .crash_bias = 500 },
 	/* Links come and go while commits do. */
 	{ .name = "cuts", .chaos_ms = 60, .cut_percent = 60, .quiet = true, .flush_ms = 8,
 	  .link_timeout_ms = 100, .guest_slow = 10 },
@@ -163,7 +163,7 @@ static const struct mutant {
 	  "a restarted primary serves before it has asked its peer" },
 	{ "failover-while-peer-lives", "silence", 6, 306082,
 	  "a backup promotes itself although its primary was heard while the fence command ran" },
-	{ "promoted-fsync-lies", "promoted", 2, 347894,
+	{ "promoted-fsync-lies", "promoted", 2, 1571831,
 	  "its guest's fsync does not wait for the journal" },
 };
 
