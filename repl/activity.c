@@ -320,7 +320,7 @@ static void revoked(struct save *s, int error)
 	a->want |= a->noted;
 	a->retry_ms = n->now_ms + RETRY_MS;
 	/* Neither marked, nor known to have no marks: then a crash would lose them. */
-	release(n, error);
+	release(n, !error || error == -ENOSPC || error == -EDQUOT ? error : -EIO);
 }
 
 /* No map is believed any more: a restart compares everything. Until that is durable marks are kept. */

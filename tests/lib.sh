@@ -377,6 +377,17 @@ failing_disk() { # DIR MEGABYTES
 	mkdir -p "$1"
 	mount -o loop "$T/${1##*/}.disk" "$1"
 }
+# From the second one on, free is only what lies in front of what was made in between, and of its bad spots: a node that
+# can write neither its activity map nor its state serves no writes.
+disk_front() { # DIR
+	fallocate -l 24M "$1/.front"
+}
+disk_front_only() { # DIR
+	sync -f "$1"
+	dd if=/dev/zero of="$1/.rest" bs=1M status=none 2>/dev/null || : # the disk is full
+	rm "$1/.front"
+	sync -f "$1"
+}
 disk_dies() { # DIR
 	loop_limit "$(findmnt -no SOURCE -M "$1")" 4096
 }

@@ -13,6 +13,7 @@ random_file "$AS/disk" 300000
 
 daemon() { # BINARY SOURCE MNT ROLE: PID
 	local opts="role=$4,tls=$T/certs/a,peer=127.0.0.1:$PEER_PORT"
+	[ "$1" = "$BUILD/failing/colofs" ] || opts+=,start-alone # the sound one does not wait for one that may never be there
 	[ "$4" = primary ] || opts="role=$4,tls=$T/certs/b,listen=127.0.0.1:$PEER_PORT,peer-name=a"
 	"$1" -f "$2" "$3" -o "$opts,link-timeout=1s,flush-timeout=2s" >>"$T/${3##*/}.log" 2>&1 {TICK}>&- &
 	PID=$!

@@ -68,7 +68,8 @@ assert_eq "$(status "$B" .role)" backup
 assert_match "$(status "$B" .reason)" "*not fenced: exit 3*"
 assert_eq "$(head -n 6 "$T/said" | tr '\n' ' ')" "$want " "the command's arguments"
 assert_eq "$(sed -n 7p "$T/said")" "cwd=/ fds=4 umask=0022 in=/dev/null" "what it inherits" # one of them ls' own
-assert_eq "$(sed -n 8,9p "$T/said" | tr -s '\t\n' ' ')" "SigBlk: 0000000000000000 SigIgn: 0000000000000000 " "signals"
+# posix_spawn(3), which make uses, ignores signals 32 and 33 in its children, and nobody can undo that.
+assert_eq "$(sed -n 8,9p "$T/said" | tr -s '\t\n' ' ' | sed s/0000000180000000/0000000000000000/)" "SigBlk: 0000000000000000 SigIgn: 0000000000000000 " "signals"
 assert_match "$(sed -n '10,$p' "$T/said" | tr '\n' ' ')" \
 	"COLOFS_SOURCE=$BS LC_ALL=C PATH=/usr/local/sbin:*" "environment"
 

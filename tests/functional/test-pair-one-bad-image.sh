@@ -8,8 +8,10 @@ require_root
 require filefrag
 
 failing_disk "$AS" 200
+disk_front "$AS"
 put_pattern "$AS/good.img" 11 0 8
 put_pattern "$AS/bad.img" 11 0 64
+disk_front_only "$AS"
 mkdir "$T/c.src" "$T/c"
 put_pattern "$T/c.src/disk.img" 11 0 8
 colofs_mount "$T/c.src" "$T/c"

@@ -7,7 +7,9 @@ require_root
 require filefrag
 
 failing_disk "$AS" 200
+disk_front "$AS"
 put_pattern "$AS/disk.img" 11 0 64
+disk_front_only "$AS"
 pair_up
 disk_goes_bad "$AS" "$AS/disk.img"
 must_fail put_pattern "$A/disk.img" 33 "$BAD_OFF" 1
