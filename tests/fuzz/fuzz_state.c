@@ -64,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	host_init(&h, 3, (int)(data[0] & 3) - 1);
 	h.config.can_dial = data[0] & 4;
+	h.config.start_alone = true; /* nobody is there to be asked */
 	for (uint64_t id = 16; id < 18; id++)
 		strcpy(host_file_new(&h, FILE_IMAGE, id)->name, id == 16 ? "disk" : "b");
 	h.state_len = HEADER + size - 1;
