@@ -16,6 +16,7 @@ static const struct {
 	{"flush", "MNT [NAME] [nowait]", "commit all images on both nodes", ctl_flush},
 	{"failover", "[-y] MNT [epoch=N] [drop-overlay] [keep-prepared] [force]",
 	 "make this backup the primary", ctl_failover},
+	{"switchover", "MNT", "swap the roles, without loss", ctl_switchover},
 	{"verify", "MNT [IMAGE]", "compare both copies while the guest runs", ctl_verify},
 	{"resync", "MNT [full]", "send the peer what it lacks", ctl_resync},
 	{"events", "MNT", "what happens, as it happens", ctl_events},

@@ -21,6 +21,7 @@ int ctl_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int ctl_status(int argc, char **argv);
 int ctl_flush(int argc, char **argv);
 int ctl_failover(int argc, char **argv);
+int ctl_switchover(int argc, char **argv);
 int ctl_verify(int argc, char **argv);
 int ctl_resync(int argc, char **argv);
 int ctl_events(int argc, char **argv);

@@ -110,6 +110,11 @@ static bool differences(const char *mnt, uint64_t *count)
 	return at;
 }
 
+int ctl_switchover(int argc, char **argv)
+{
+	return plain("switchover", "usage: colofsctl switchover MNT", argc, argv);
+}
+
 int ctl_verify(int argc, char **argv)
 {
 	return plain("verify", "usage: colofsctl verify MNT [IMAGE]", argc, argv);

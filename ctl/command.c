@@ -217,7 +217,8 @@ int command_parse(struct command *c, const char *text, size_t len, char *err, si
 		[CMD_CONNECT] = parse_none, [CMD_DISCONNECT] = parse_none,
 		[CMD_HELP] = parse_none,    [CMD_CONTINUE] = parse_none,
 		[CMD_SET] = parse_set,      [CMD_RESYNC] = parse_resync,
-		[CMD_VERIFY] = parse_verify,
+		[CMD_VERIFY] = parse_verify, [CMD_SWITCHOVER] = parse_none,
+		[CMD_DISCARD_LOCAL] = parse_none,
 	};
 	struct words w;
 	size_t i;

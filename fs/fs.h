@@ -35,6 +35,7 @@ enum handle_kind { HANDLE_IMAGE, HANDLE_CTL, HANDLE_TEXT, HANDLE_EVENTS, HANDLE_
 struct handle {
 	enum handle_kind kind;
 	struct image *image; /* HANDLE_IMAGE: held by image_open() */
+	bool writes;         /* ... and by image_open_write() */
 	char *text;          /* malloc'ed: snapshot, reply, directory */
 	size_t len, pos;     /* bytes of text; CTL, EVENTS: where the next read goes on */
 	uint64_t number;     /* EVENTS: the next one */

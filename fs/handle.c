@@ -39,6 +39,8 @@ void handle_free(struct fs *fs, struct handle *h)
 	if (h->next)
 		h->next->prev = h->prev;
 	fs->handle_count--;
+	if (h->writes)
+		image_close_write(h->image);
 	if (h->image)
 		image_close(fs->node, h->image);
 	free(h->text);

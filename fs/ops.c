@@ -324,7 +324,7 @@ static void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 
 /* ---- open, create ---- */
 
-static int handle_open(struct fs *fs, struct image *img, struct handle **out)
+static int handle_open(struct fs *fs, struct image *img, int flags, struct handle **out)
 {
 	struct handle *h = handle_new(fs, HANDLE_IMAGE);
 	int err;
@@ -337,6 +337,14 @@ static int handle_open(struct fs *fs, struct image *img, struct handle **out)
 		return -err;
 	}
 	h->image = img;
+	if ((flags & O_ACCMODE) != O_RDONLY) {
+		err = image_open_write(fs->node, img);
+		if (err) {
+			handle_free(fs, h);
+			return -err;
+		}
+		h->writes = true;
+	}
 	*out = h;
 	return 0;
 }
@@ -353,7 +361,7 @@ static void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	img = image_of(fs, ino, NULL);
-	err = img ? handle_open(fs, img, &h) : ino == INO_ROOT ? EISDIR : ENOENT;
+	err = img ? handle_open(fs, img, fi->flags, &h) : ino == INO_ROOT ? EISDIR : ENOENT;
 	if (err)
 		fuse_reply_err(req, err);
 	else
@@ -379,7 +387,7 @@ static void create_done(struct guest_io *g)
 			err = 0; /* a daemon without privileges: the image stays its own */
 	}
 	if (!err && n->flags != -1)
-		err = handle_open(fs, img, &h);
+		err = handle_open(fs, img, n->flags, &h);
 	if (err) {
 		fuse_reply_err(n->req, err);
 	} else {

@@ -6,7 +6,9 @@
  * HELLO alone: a backup that said one may be promoted in the next step, one in
  * a session only by force, which tells its primary first, or after losing it.
  * Who cannot be asked within peer-wait leaves the start refused; start-alone
- * is the user's word that it need not be asked.
+ * is the user's word that it need not be asked. If the peer was promoted, this
+ * copy joins it as backup, by itself (demote.c); that is also the only way for
+ * a primary that was mounted with role=backup.
  */
 #include <stdio.h>
 
@@ -14,10 +16,14 @@
 #include "mutant.h"
 
 #define NOTICE_MS 1000u /* a wait this long is told of */
+#define NOT_PROMOTED "SOURCE is a primary's, and its peer was not promoted; it becomes a backup only by `switchover`, or by " \
+	"`discard-local`: mount it with role=primary"
 #define WAY_OUT "if the peer was certainly not promoted, mount with -o start-alone"
 
 static bool wanted(const struct node *n)
 {
+	if (n->backup_wanted)
+		return true;
 	return n->role == NODE_PRIMARY && n->st.had_peer && (n->config.can_dial || n->config.can_accept) && !n->config.start_alone;
 }
 
@@ -40,16 +46,14 @@ static void refused(struct node *n, int error, const char *why)
 
 void ask_answered(struct node *n)
 {
-	if (!n->start_wait)
+	if (!n->start_wait || n->demote_step)
 		return;
+	if (n->backup_wanted) {
+		refused(n, -EPERM, NOT_PROMOTED);
+		return;
+	}
 	n->start_wait = false;
 	node_started(n, 0, "");
-}
-
-void ask_stale(struct node *n)
-{
-	refused(n, -ESTALE, "the peer was promoted: this copy is older (ESTALE); mount the peer as primary, "
-	        "this SOURCE is kept as it is");
 }
 
 /*
@@ -60,7 +64,7 @@ void ask_judged(struct node *n, unsigned refusal)
 {
 	char why[sizeof(n->start_why)];
 
-	if (!n->start_wait)
+	if (!n->start_wait || n->demote_step)
 		return;
 	switch (refusal) {
 	case REFUSE_DUPLICATE:
@@ -68,13 +72,14 @@ void ask_judged(struct node *n, unsigned refusal)
 	case REFUSE_DISCONNECTED:
 	case REFUSE_INTERNAL:
 	case REFUSE_NOSPACE:
-	case REFUSE_STALE: /* ask_stale() is said by who judged it */
+	case REFUSE_STALE: /* demote_stale() is called by who judged it */
 		return;
 	case REFUSE_NEWER:
 		ask_answered(n);
 		return;
 	}
-	snprintf(why, sizeof(why), "%s; to serve this copy all the same, mount with -o start-alone", refusal_text(refusal));
+	snprintf(why, sizeof(why), "%s; to serve this copy all the same, %smount with -o start-alone", refusal_text(refusal),
+	         refusal == REFUSE_SPLIT ? "or to `discard-local` it, " : "");
 	refused(n, -ESTALE, why);
 }
 
@@ -82,7 +87,7 @@ void ask_pump(struct node *n)
 {
 	char why[sizeof(n->start_why)];
 
-	if (!n->start_wait)
+	if (!n->start_wait || n->demote_step)
 		return;
 	if (n->now_ms >= n->start_deadline_ms) {
 		snprintf(why, sizeof(why), "the peer cannot be asked whether it was promoted%s%.100s: bring it up; or " WAY_OUT,

@@ -244,6 +244,7 @@ static void commit_visible(struct node *n)
 	memcpy(n->committed_name, e->name, sizeof(n->committed_name));
 	if (e->generation && e->generation != n->st.lineage.generation && e->generation == n->st.adopting.generation)
 		n->st.lineage = n->st.adopting;
+	n->st.rejoin = REJOIN_NONE; /* level with the primary */
 	n->peer_epoch = e->number;
 	/* The session's first one ends its sync; one prepared in an older session does not. */
 	n->level |= !e->prepared && e->session == n->session;
@@ -562,7 +563,7 @@ static void grant(struct node *n)
 
 void backup_pump(struct node *n)
 {
-	if (n->live >= 0 && n->links[n->live].state == PL_LIVE && !n->failed)
+	if (n->role == NODE_BACKUP && n->live >= 0 && n->links[n->live].state == PL_LIVE && !n->failed && !n->switching)
 		grant(n);
 }
 

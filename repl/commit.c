@@ -416,7 +416,7 @@ void commit_pump(struct node *n)
 	fsyncs_alone(n, &n->fsyncs, primary_mirrors(n));
 	fsyncs_alone(n, &n->fsyncing, true);
 	twophase_pump(n);
-	if (!primary_mirrors(n))
+	if (!primary_mirrors(n) || !demote_cuts(n))
 		return;
 	if (n->config.commit_ms && n->protected_ && n->written_since_cut &&
 	    n->now_ms - n->last_cut_ms >= n->config.commit_ms)

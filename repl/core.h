@@ -15,6 +15,7 @@
  *   twophase.c  prepare, commit, abort                    prepared.c    the same on a backup
  *   view.c      what a backup's guest reads               twin.c        what it writes
  *   destage.c   from the journal to the images            merge.c       of seals, meanwhile
+ *   demote.c    from primary to backup; the planned swap
  *   failover.c  promotion                                 restore.c     the journal's recovery
  *   fence.c     promotion without an order
  *   events.c    what happens, line by line
@@ -76,7 +77,7 @@ struct image {
 	bool foreign;           /* backup: was here before the pair */
 	bool file;              /* there is a file for it */
 	uint64_t capacity;      /* ... a block device of this size, bytes; 0: it is none. See device.c */
-	uint32_t opens;
+	uint32_t opens, write_opens;
 	struct range_set claims;
 	/* primary */
 	struct dirty miss;      /* must be sent before the next cut */
@@ -199,6 +200,7 @@ struct plink {
 	uint32_t owned_size;
 	uint8_t small[4096];
 	struct hello hello;
+	uint64_t alone_bytes, alone_ms; /* said with it: pair_alone(), pair_age() */
 	struct save save;
 	struct welcome welcome;
 	uint64_t session, save_session; /* the save under way is for this one */
@@ -457,6 +459,19 @@ struct node {
 	uint64_t fence_began_ms, fence_next_ms, fence_wait_ms;
 	char fence_last[64];            /* how the last run ended */
 	struct command_req fence_req;
+	/* from primary to backup, and the planned swap: demote.c */
+	uint8_t demote_step, demote_rejoin, switching;
+	uint32_t demote_syncs;
+	int demote_error;
+	void (*demote_done)(struct node *n, int error);
+	struct command_req *demote_req, *switch_req, switch_flush, promote_req;
+	uint64_t switch_deadline_ms;
+	struct save demote_save;
+	bool backup_wanted;             /* role=backup on a primary's SOURCE: only if its peer was promoted */
+	struct guest_io *parked, **parked_tail; /* until the role is settled */
+	uint32_t parked_count;
+	struct boot kept;               /* segments found at start, for a journal that is opened later */
+	struct boot_segment *kept_segments[2];
 	/* failover */
 	struct command_req *failover;
 	uint8_t failover_step;
@@ -590,6 +605,9 @@ enum verdict { PAIR_REFUSE, PAIR_DELTA, PAIR_FULL, PAIR_FIRST };
 enum verdict pair_judge(const struct node *n, const struct hello *peer, unsigned *refusal, bool *stale);
 void pair_hello(struct node *n, struct hello *h);
 bool pair_has_images(const struct node *n);
+uint64_t pair_alone(const struct node *n); /* bytes that the last common epoch lacks; at most 2^47 */
+uint64_t pair_age(const struct node *n);   /* ms since this node's last commit; 0: not known */
+void pair_split(struct node *n, const struct plink *l);
 
 /* link.c */
 void link_send(struct node *n, int link, struct frame *f, const void *payload, size_t len);
@@ -606,7 +624,6 @@ void link_disconnect(struct node *n, struct command_req *r);
 /* ask.c */
 void ask_begin(struct node *n);    /* the start's last step */
 void ask_answered(struct node *n); /* a session is up, or the peer's copy is known to be the older one */
-void ask_stale(struct node *n);    /* the peer was promoted */
 void ask_judged(struct node *n, unsigned refusal); /* the two do not go together */
 void ask_pump(struct node *n);
 
@@ -695,6 +712,7 @@ void failover_command(struct node *n, struct command_req *r);
 void failover_loss(const struct node *n, bool keep_prepared, uint64_t *bytes, uint64_t *ms);
 void failover_pump(struct node *n);
 void failover_fenced(struct node *n);
+int failover_promote(struct node *n, uint64_t epoch);
 void failover_drained_pump(struct node *n);
 
 /* fence.c */
@@ -705,6 +723,9 @@ const char *fence_state(const struct node *n, const char **why); /* for status *
 
 /* restore.c */
 void restore_give_up(struct node *n);
+int restore_keep_segments(struct node *n, const struct boot *boot);
+int restore_open_empty(struct node *n);
+void restore_start_empty(struct node *n);
 int restore_journal(struct node *n, const struct boot *boot, char *err, size_t err_size);
 
 /* events.c */
@@ -720,6 +741,19 @@ unsigned device_judge(struct node *n, const struct hello *peer);
 int device_frame(struct node *n, const struct frame *f, const struct image *img, const void *payload);
 uint64_t device_limit(const struct node *n, const struct image *img);
 bool device_zeroes(const struct image *img, const void *buf, uint64_t len);
+/* demote.c */
+void demote_park(struct node *n, struct guest_io *g);
+void demote_unpark(struct node *n);
+void demote_begin(struct node *n, enum rejoin rejoin, void (*done)(struct node *n, int error));
+void demote_pump(struct node *n);
+void demote_stale(struct node *n, bool fenced);
+void demote_discard(struct node *n, struct command_req *r);
+void switch_command(struct node *n, struct command_req *r);
+void switch_pump(struct node *n);
+void switch_peer_is(struct node *n, const struct hello *peer);
+bool demote_cancel(struct node *n, struct command_req *r);
+bool demote_cuts(const struct node *n); /* not while the role changes */
+bool node_open_for_writing(const struct node *n);
 
 /* live.c */
 void live_set(struct node *n, struct command_req *r);

@@ -51,6 +51,9 @@ void failover_command(struct node *n, struct command_req *r)
 	else if (c->have_epoch && c->epoch != epoch_wanted(n, c) && !n->com_ep)
 		command_reply(n, r, -ESTALE, "epoch %" PRIu64 " is not the one here: epoch=%" PRIu64, c->epoch,
 		              epoch_wanted(n, c));
+	else if (n->st.rejoin && !c->force)
+		command_reply(n, r, -ESTALE, "this copy is older than its peer's until a sync from it is committed; `failover force` "
+		              "takes it as it is");
 	else if (n->journal.failed)
 		command_reply(n, r, -EIO, "the journal failed; umount, mend its disk, mount again, then fail over");
 	else {
@@ -66,6 +69,27 @@ void failover_command(struct node *n, struct command_req *r)
 			link_send(n, n->live, &f, NULL, 0);
 		}
 	}
+}
+
+static void promoted(struct command_req *r)
+{
+	struct node *n = r->owner;
+
+	if (r->error)
+		node_error(n, "the planned swap failed here: %s", r->reply);
+}
+
+/* PROMOTE: the primary is one no more, and says so durably; this copy is exactly its last epoch. */
+int failover_promote(struct node *n, uint64_t epoch)
+{
+	if (epoch != n->committed || n->com_ep || n->prep_ep || n->failover || n->failed || n->st.rejoin)
+		return -EPROTO;
+	n->promote_req = (struct command_req){ .cmd = { .verb = CMD_FAILOVER, .drop_overlay = true }, .done = promoted,
+		.owner = n };
+	n->failover = &n->promote_req;
+	n->failover_step = F_COMMIT;
+	n->failover_took = false;
+	return 0;
 }
 
 void failover_fenced(struct node *n)
@@ -104,6 +128,9 @@ static void overlay_synced(struct journal_sync *s, int error)
 	st->promoted = true;
 	st->role = NODE_PRIMARY;
 	st->had_peer = false; /* nobody has this generation */
+	n->have_sets = !st->rejoin; /* from here on it is known what a peer at this epoch lacks */
+	st->rejoin = REJOIN_NONE;
+	st->demoted = false;
 	st->epoch_high = st->epoch_high + EPOCH_AHEAD;
 	n->failover_step = F_SAVE;
 	n->failover_save.owner = n;
@@ -130,6 +157,17 @@ static void overlay_step(struct node *n)
 		journal_sync(&n->overlay, &n->failover_sync);
 }
 
+/* The peer lacks it. */
+static void mark_overlay(struct image *img)
+{
+	struct extent e;
+
+	for (uint64_t at = 0; map_find(&img->overlay, at, &e); at = e.off + e.len)
+		dirty_mark(&img->miss, e.off, e.off < img->size ? e.len < img->size - e.off ? e.len : img->size - e.off : 1);
+	if (img->overlay_sized && img->overlay_size > img->size)
+		dirty_mark(&img->miss, img->size, img->overlay_size - img->size);
+}
+
 /* The overlay becomes the newest seal: no data is copied. */
 static int seal_overlay(struct node *n)
 {
@@ -148,6 +186,7 @@ static int seal_overlay(struct node *n)
 			continue;
 		struct epimg *ei = epoch_image(n, e, i);
 
+		mark_overlay(i);
 		ei->map = i->overlay;
 		map_init(&i->overlay, n->arena);
 		if (i->overlay_sized) {
@@ -197,7 +236,6 @@ static void taken(struct save *s, int error)
 	n->role = NODE_PRIMARY;
 	n->failed = false; /* `force` from mode failed: the committed state is what is served */
 	n->raised = true;
-	n->have_sets = false;
 	n->acked_epoch = n->committed;
 	n->acked_ms = n->committed_ms;
 	n->cur.number = n->st.epoch_high;
@@ -227,7 +265,7 @@ void failover_pump(struct node *n)
 	if (n->failover_step != F_COMMIT)
 		return;
 	failover_loss(n, true, &n->failover_lost_bytes, &n->failover_lost_ms);
-	links_close(n, REFUSE_BUSY);
+	links_close(n, r == &n->promote_req ? 0 : REFUSE_BUSY);
 	if (n->com_ep || n->twin_inflight)
 		return; /* a commit in progress is let finish first */
 	if (r->cmd.have_epoch && r->cmd.epoch != epoch_wanted(n, &r->cmd)) {

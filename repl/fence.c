@@ -54,7 +54,7 @@ static const char *held(const struct node *n)
 		return "the primary left in order";
 	if (!n->committed || !whole(n))
 		return "the copy is not whole";
-	if (!n->level)
+	if (!n->level || n->st.rejoin || n->switching)
 		return "a sync is not committed";
 	return NULL;
 }

@@ -44,6 +44,7 @@ static const struct {
 	[FRAME_PREPARED] = { "PREPARED", false, 0 },
 	[FRAME_SETTLE] = { "SETTLE", false, 0 },
 	[FRAME_ABORTED] = { "ABORTED", false, 0 },
+	[FRAME_PROMOTE] = { "PROMOTE", false, 0 },
 };
 
 static const char *const refusals[REFUSAL_END] = {
@@ -55,6 +56,7 @@ static const char *const refusals[REFUSAL_END] = {
 	[REFUSE_NEWER] = "the peer's copy is older: this node was promoted meanwhile (ESTALE)",
 	[REFUSE_SPLIT] = "split brain: both copies were written alone since their last common epoch",
 	[REFUSE_ROLES] = "the roles do not fit: a pair is one primary and one backup",
+	[REFUSE_BACKUPS] = "both nodes are backups: `failover` on the one that is to be the primary",
 	[REFUSE_NOT_EMPTY] = "the backup's SOURCE holds images that did not come from this pair; "
 			     "mount it with overwrite=yes to replace them",
 	[REFUSE_DUPLICATE] = "the other link of this pair stays",
@@ -226,7 +228,7 @@ int hello_encode(const struct hello *h, uint8_t *buf, size_t size)
 	put_u16(&p, h->proto_max);
 	put_bytes(&p, h->node, 16);
 	put_bytes(&p, h->pair, 16);
-	put_u8(&p, (uint8_t)(h->have_pair | h->overwrite << 1 | h->has_images << 2 | h->devices << 3));
+	put_u8(&p, (uint8_t)(h->have_pair | h->overwrite << 1 | h->has_images << 2 | h->devices << 3 | (h->rejoin & 3) << 4));
 	put_u8(&p, (uint8_t)h->role);
 	lineage_put(&p, &h->lineage);
 	put_u64(&p, h->committed);
@@ -276,6 +278,7 @@ int hello_decode(struct hello *h, const uint8_t *buf, size_t len)
 	h->overwrite = bits >> 1 & 1;
 	h->has_images = bits >> 2 & 1;
 	h->devices = bits >> 3 & 1;
+	h->rejoin = bits >> 4 & 3;
 	h->role = get_u8(&g);
 	lineage_get(&g, &h->lineage);
 	h->committed = get_u64(&g);

@@ -50,6 +50,7 @@ enum frame_type {
 	FRAME_PREPARED,  /* epoch */
 	FRAME_SETTLE,    /* epoch: the prepared one; off: 1 take it, 0 drop it */
 	FRAME_ABORTED,   /* epoch: it is dropped; DONE says that it was taken */
+	FRAME_PROMOTE,   /* primary -> backup, which it is no more: be the primary, from this epoch on */
 	FRAME_TYPE_END,
 };
 
@@ -66,7 +67,7 @@ struct frame {
 enum refusal {
 	REFUSE_VERSION = 1, REFUSE_SELF, REFUSE_PAIR, REFUSE_STALE, REFUSE_NEWER, REFUSE_SPLIT, REFUSE_ROLES, REFUSE_NOT_EMPTY,
 	REFUSE_DUPLICATE, REFUSE_BUSY, REFUSE_LOST, REFUSE_DISCONNECTED, REFUSE_INTERNAL, REFUSE_NOSPACE,
-	REFUSE_DEVICE_SIZE, REFUSE_DEVICE,
+	REFUSE_DEVICE_SIZE, REFUSE_DEVICE, REFUSE_BACKUPS,
 	REFUSAL_END,
 };
 /* A sentence, from the point of view of the node that is refused; fixed vocabulary. */
@@ -95,6 +96,7 @@ struct hello {
 	uint16_t proto_min, proto_max;
 	uint8_t node[16], pair[16];
 	bool have_pair, overwrite, has_images, devices; /* devices: images, or what may become one, that are block devices */
+	uint8_t rejoin;       /* enum rejoin */
 	int role;
 	struct lineage lineage;
 	uint64_t committed, prepared, epoch_high, session_high; /* prepared: 0 none */

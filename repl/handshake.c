@@ -100,13 +100,16 @@ int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload)
 	    too_far(l->hello.session_high, n->st.session_high) || too_far(l->hello.epoch_high, epoch_known(n)))
 		return -EPROTO;
 	l->have_hello = true;
+	l->alone_bytes = l->frame.off;
+	l->alone_ms = l->frame.len;
 	enum verdict v = pair_judge(n, &l->hello, &refusal, &stale);
 
 	if (v == PAIR_REFUSE) {
-		if (stale) {
-			n->stale = true;
-			n->start_wait ? ask_stale(n) : node_fail(n, "%s", refusal_text(REFUSE_STALE));
-		}
+		if (stale)
+			demote_stale(n, false);
+		switch_peer_is(n, &l->hello);
+		if (refusal == REFUSE_SPLIT)
+			pair_split(n, l);
 		ask_judged(n, refusal);
 		link_refuse(n, l->index, refusal);
 		return 0;
@@ -115,6 +118,7 @@ int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload)
 		link_refuse(n, l->index, refusal);
 		return 0;
 	}
+	switch_peer_is(n, &l->hello);
 	for (int i = 0; i < LINKS_MAX; i++) {
 		struct plink *old = &n->links[i];
 
@@ -230,8 +234,9 @@ int handshake_welcome(struct node *n, struct plink *l, const uint8_t *payload)
 	if (l->frame.session <= n->st.session_high || too_far(l->frame.session, n->st.session_high) ||
 	    w.epoch <= n->committed || (n->prep_ep && w.epoch <= n->prep_ep->number) || too_far(w.epoch, epoch_known(n)))
 		return -EPROTO;
-	if (!n->journal_lost && n->st.lineage.generation && n->st.lineage.generation != w.lineage.generation &&
-	    !lineage_find(&w.lineage, n->st.lineage.generation)) {
+	if (!n->journal_lost && n->st.rejoin != REJOIN_DISCARD && n->st.lineage.generation &&
+	    n->st.lineage.generation != w.lineage.generation && !lineage_find(&w.lineage, n->st.lineage.generation)) {
+		pair_split(n, l);
 		link_refuse(n, l->index, REFUSE_SPLIT);
 		return 0;
 	}

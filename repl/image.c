@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 struct image *image_add(struct node *n, uint64_t id)
 {
@@ -154,10 +155,24 @@ int image_open(struct node *n, struct image *img)
 {
 	if (n->failed)
 		return -EIO;
-	if (n->role == NODE_BACKUP && !img->consistent)
+	if (n->role == NODE_BACKUP && (!img->consistent || (n->st.rejoin && !MUTANT("rejoin-served"))))
 		return -EAGAIN;
 	img->opens++;
 	return 0;
+}
+
+int image_open_write(struct node *n, struct image *img)
+{
+	if (n->switching)
+		return -EBUSY; /* the guest is about to run on the other node */
+	img->write_opens++;
+	return 0;
+}
+
+void image_close_write(struct image *img)
+{
+	assert(img->write_opens);
+	img->write_opens--;
 }
 
 void image_close(struct node *n, struct image *img)

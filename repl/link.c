@@ -180,7 +180,8 @@ void link_refuse(struct node *n, int link, unsigned refusal)
 	struct frame f = { .type = FRAME_REFUSE, .off = refusal };
 
 	n->counters.link_refusals_total++;
-	node_error(n, "peer %s refused: %s", n->links[link].peer, refusal_text(refusal));
+	if (refusal != REFUSE_SPLIT) /* pair_split() has said more */
+		node_error(n, "peer %s refused: %s", n->links[link].peer, refusal_text(refusal));
 	link_send(n, link, &f, NULL, 0);
 	if (for_good(refusal) && n->links[link].state != PL_LIVE)
 		park(n, &n->links[link]);
@@ -206,7 +207,7 @@ void node_link_opened(struct node *n, int link, bool dialled, const char *peer, 
 {
 	struct plink *l = &n->links[link];
 	uint8_t *buf = malloc(HELLO_MAX);
-	struct frame f = { .type = FRAME_HELLO };
+	struct frame f = { .type = FRAME_HELLO, .off = pair_alone(n), .len = pair_age(n) };
 	struct hello h;
 
 	if (dialled)
@@ -217,7 +218,7 @@ void node_link_opened(struct node *n, int link, bool dialled, const char *peer, 
 	l->opened_ms = l->heard_ms = n->now_ms;
 	snprintf(l->peer, sizeof(l->peer), "%s", peer);
 	snprintf(l->tls, sizeof(l->tls), "%s", tls);
-	if (n->apart || n->failed || n->stopping || n->stale || n->failover || (!n->ready && !n->start_wait)) {
+	if (n->apart || n->failed || n->stopping || n->stale || n->demote_step || n->failover || (!n->ready && !n->start_wait)) {
 		free(buf);
 		link_refuse(n, link, n->apart ? REFUSE_DISCONNECTED : n->failed ? REFUSE_INTERNAL :
 		            n->stale ? REFUSE_STALE : REFUSE_BUSY);
@@ -243,6 +244,8 @@ static int refuse_got(struct node *n, struct plink *l)
 	n->counters.link_refusals_total++;
 	n->peer_left |= refusal == REFUSE_DISCONNECTED;
 	node_error(n, "refused by %s: %s", l->peer, refusal_text(refusal));
+	if (refusal == REFUSE_SPLIT && l->have_hello)
+		pair_split(n, l);
 	node_reason(n, "refused by the peer: %s", refusal_text(refusal));
 	if (refusal != REFUSE_STALE && refusal != REFUSE_NEWER) /* which of the two is older we judge ourselves */
 		ask_judged(n, refusal);
@@ -271,8 +274,7 @@ static int fence_got(struct node *n, struct plink *l)
 	if (n->role != NODE_PRIMARY || l->state != PL_LIVE)
 		return -EPROTO;
 	link_send(n, link, &f, NULL, 0);
-	n->stale = true;
-	node_fail(n, "the peer was promoted by force; this copy is older (ESTALE)");
+	demote_stale(n, true);
 	return -ESTALE;
 }
 
@@ -284,6 +286,10 @@ static int link_frame_live(struct node *n, struct plink *l)
 	if (n->role == NODE_BACKUP) {
 		if (frame_numbered(f->type) || f->type == FRAME_COMMIT || f->type == FRAME_PREPARE || f->type == FRAME_SETTLE)
 			return backup_frame(n, l);
+		if (n->switching)
+			return 0; /* what the peer said while it was the backup */
+		if (f->type == FRAME_PROMOTE)
+			return failover_promote(n, f->epoch);
 		if (f->type == FRAME_FENCED) {
 			failover_fenced(n);
 			return 0;
@@ -326,7 +332,7 @@ static int link_frame(struct node *n, struct plink *l, const uint8_t *payload)
 	case FRAME_WELCOME:
 		return handshake_welcome(n, l, payload);
 	case FRAME_READY:
-		return n->role == NODE_PRIMARY ? handshake_ready(n, l) : -EPROTO;
+		return n->role == NODE_PRIMARY ? handshake_ready(n, l) : n->switching ? 0 : -EPROTO;
 	case FRAME_REFUSE:
 		return refuse_got(n, l);
 	case FRAME_BYE:
@@ -501,7 +507,7 @@ void node_dial_failed(struct node *n, const char *why)
 
 bool node_accepts(const struct node *n)
 {
-	return !n->apart && !n->stopping && !n->failed && !n->stale;
+	return !n->apart && !n->stopping && !n->failed && !n->stale && !n->demote_step;
 }
 
 /* ---- time ---- */

@@ -153,7 +153,9 @@ void node_guest(struct node *n, struct guest_io *g)
 
 	n->guests_busy++;
 	g->error = 0;
-	if (n->failed)
+	if (n->demote_step || (n->switching && n->role == NODE_PRIMARY))
+		demote_park(n, g);
+	else if (n->failed)
 		guest_finish(n, g, -EIO);
 	else if (device_guest(n, g))
 		return;
@@ -166,6 +168,8 @@ void node_guest(struct node *n, struct guest_io *g)
 		guest_finish(n, g, -EFBIG);
 	else if (MUTANT("promoted-write-straight") && n->role == NODE_PRIMARY && g->op == GUEST_WRITE)
 		primary_guest(n, g);
+	else if (n->role == NODE_BACKUP && n->st.rejoin && !MUTANT("rejoin-served"))
+		guest_finish(n, g, -EIO); /* opened before: this copy is not served now */
 	else if (n->role == NODE_BACKUP || n->local_path || (n->twin_wait && changes_data(g)))
 		twin_guest(n, g); /* behind those that already wait: none overtakes */
 	else
@@ -195,10 +199,20 @@ void command_reply(struct node *n, struct command_req *r, int error, const char 
 	n->replied = r;
 }
 
+static bool needs_role(int verb)
+{
+	return verb == CMD_FLUSH || verb == CMD_PREPARE || verb == CMD_FAILOVER || verb == CMD_RESYNC || verb == CMD_VERIFY ||
+	       verb == CMD_DISCONNECT;
+}
+
 void node_command(struct node *n, struct command_req *r)
 {
 	r->epoch = 0;
 	r->next = NULL;
+	if ((n->switching || n->demote_step) && needs_role(r->cmd.verb)) {
+		command_reply(n, r, -EBUSY, "the role is changing");
+		return;
+	}
 	switch (r->cmd.verb) {
 	case CMD_FLUSH:
 	case CMD_PREPARE:
@@ -211,6 +225,12 @@ void node_command(struct node *n, struct command_req *r)
 		return;
 	case CMD_FAILOVER:
 		failover_command(n, r);
+		return;
+	case CMD_SWITCHOVER:
+		switch_command(n, r);
+		return;
+	case CMD_DISCARD_LOCAL:
+		demote_discard(n, r);
 		return;
 	case CMD_RESYNC:
 		sync_command(n, r);
@@ -240,7 +260,7 @@ void node_command(struct node *n, struct command_req *r)
 
 void node_command_cancel(struct node *n, struct command_req *r)
 {
-	if (!verify_cancel(n, r))
+	if (!verify_cancel(n, r) && !demote_cancel(n, r))
 		commit_cancel(n, r);
 }
 
@@ -255,14 +275,23 @@ static int role_of(struct node *n, char *err, size_t err_size)
 	n->role = want;
 	if (want == has || !n->st.have_pair)
 		return 0;
+	if (has == NODE_BACKUP && want == NODE_PRIMARY && n->st.demoted) {
+		n->role = has; /* its fstab may still say what it was */
+		return 0;
+	}
 	if (has == NODE_BACKUP) {
 		snprintf(err, err_size, "SOURCE is a backup; it becomes writable only by `failover`: mount it with role=backup, "
 		         "then `echo failover > MNT/.colo/ctl`");
 		return -EPERM;
 	}
+	if (want == NODE_BACKUP && has == NODE_PRIMARY && n->st.had_peer) {
+		n->role = has;
+		n->backup_wanted = true; /* its peer is asked first */
+		return 0;
+	}
 	if (want == NODE_BACKUP) {
-		snprintf(err, err_size, "SOURCE is a primary's; it becomes a backup only when its peer was promoted or by an order "
-		         "of its own: mount it with role=primary, or begin the backup with an empty SOURCE");
+		snprintf(err, err_size, "SOURCE is a primary's; it becomes a backup only by `switchover`, when its peer was promoted, "
+		         "or by `discard-local`: mount it with role=primary");
 		return -EPERM;
 	}
 	return 0;
@@ -329,7 +358,9 @@ static void start_saved(struct save *s, int error)
 
 static void first_reason(struct node *n)
 {
-	if (n->role == NODE_BACKUP)
+	if (n->role == NODE_BACKUP && n->config.role == NODE_PRIMARY)
+		node_reason(n, "mounted with role=primary, but this SOURCE is a backup's since its peer became the primary");
+	else if (n->role == NODE_BACKUP)
 		node_reason(n, n->st.have_pair ? "waiting for the primary" : "waiting for a primary to make the pair with");
 	else if (n->role == NODE_PRIMARY && n->local_path)
 		node_reason(n, "promoted; the journal is being drained into the images");
@@ -366,7 +397,9 @@ static int restore(struct node *n, const struct boot *boot, char *err, size_t er
 		return error;
 	}
 	n->st.role = n->role;
-	error = images_boot(n, boot);
+	error = restore_keep_segments(n, boot);
+	if (!error)
+		error = images_boot(n, boot);
 	if (error)
 		snprintf(err, err_size, "reading SOURCE: %s%s", strerror(-error),
 		         error == -EMFILE ? " (1024 images at most)" : "");
@@ -396,6 +429,7 @@ struct node *node_create(struct env *env, const struct node_config *config, cons
 	n->held_tail = &n->held;
 	n->sendq_tail = &n->sendq;
 	n->suspended_tail = &n->suspended;
+	n->parked_tail = &n->parked;
 	n->twin_wait_tail = &n->twin_wait;
 	n->activity.wait_tail = &n->activity.wait;
 	n->activity.file_size = boot->activity_size;
@@ -447,6 +481,8 @@ void node_destroy(struct node *n)
 		arena_destroy(n->arena);
 	state_free(&n->st);
 	free(n->save_buf);
+	free(n->kept_segments[0]);
+	free(n->kept_segments[1]);
 	free(n);
 }
 
@@ -520,6 +556,8 @@ void node_batch_end(struct node *n)
 	link_pump(n);
 	primary_suspended_pump(n);
 	ask_pump(n);
+	switch_pump(n);
+	demote_pump(n);
 	sync_pump(n);
 	verify_pump(n);
 	commit_pump(n);

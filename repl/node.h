@@ -136,6 +136,9 @@ uint64_t image_id(const struct image *img);     /* also good as inode number: >=
 uint64_t image_size(const struct image *img);   /* as the guest sees it, bytes */
 uint64_t image_mtime_ns(const struct image *img);
 int image_open(struct node *n, struct image *img);  /* 0, -EAGAIN (never consistent), -EIO (mode failed) */
+/* Besides, while it is open for writing: the role does not change then. 0, -EBUSY. */
+int image_open_write(struct node *n, struct image *img);
+void image_close_write(struct image *img);
 void image_close(struct node *n, struct image *img);
 
 /* ---- commands ---- */

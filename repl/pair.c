@@ -31,6 +31,7 @@ void pair_hello(struct node *n, struct hello *h)
 	h->has_images = pair_has_images(n);
 	h->devices = device_any(n);
 	h->role = n->role;
+	h->rejoin = n->role == NODE_BACKUP ? n->st.rejoin : REJOIN_NONE;
 	if (!n->journal_lost)
 		h->lineage = n->st.lineage;
 	h->committed = n->role == NODE_BACKUP ? n->committed : n->acked_epoch;
@@ -58,6 +59,51 @@ void pair_hello(struct node *n, struct hello *h)
 	}
 }
 
+uint64_t pair_alone(const struct node *n)
+{
+	uint64_t bytes = 0;
+
+	for (const struct image *i = n->images; i && n->role == NODE_PRIMARY; i = i->next)
+		bytes += dirty_bytes(&i->miss, i->size) + dirty_bytes(&i->cur, i->size) + dirty_bytes(&i->com, i->size);
+	return bytes < 1ull << 47 ? bytes : 1ull << 47;
+}
+
+uint64_t pair_age(const struct node *n)
+{
+	uint64_t at = n->role == NODE_BACKUP ? n->committed_ms : n->acked_ms;
+	uint64_t wall = n->role == NODE_BACKUP ? n->committed_wall_ms : n->st.epoch_wall_ms;
+
+	if (at && at <= n->now_ms)
+		return n->now_ms - at;
+	return wall && wall < n->wall_ms && n->wall_ms - wall < 1ull << 47 ? n->wall_ms - wall : 0;
+}
+
+/* The last epoch that both lineages have. */
+static uint64_t common_epoch(const struct lineage *a, const struct lineage *b)
+{
+	for (uint32_t i = a->count; i-- > 0;) {
+		const struct ancestor *theirs = lineage_find(b, a->past[i].generation);
+
+		if (theirs)
+			return theirs->epoch < a->past[i].epoch ? theirs->epoch : a->past[i].epoch;
+	}
+	return 0;
+}
+
+/* Split brain: what discard-local would lose, here and there. */
+void pair_split(struct node *n, const struct plink *l)
+{
+	const struct hello *p = &l->hello;
+
+	node_error(n, "split brain behind epoch %llu: here generation %016llx, epoch %llu, %llu bytes since, %llu s old; there "
+	           "%016llx, epoch %llu, %llu bytes, %llu s. `discard-local` on the one that loses",
+	           (unsigned long long)common_epoch(&n->st.lineage, &p->lineage), (unsigned long long)n->st.lineage.generation,
+	           (unsigned long long)(n->role == NODE_BACKUP ? n->committed : n->acked_epoch),
+	           (unsigned long long)pair_alone(n), (unsigned long long)(pair_age(n) / 1000),
+	           (unsigned long long)p->lineage.generation, (unsigned long long)p->committed,
+	           (unsigned long long)l->alone_bytes, (unsigned long long)(l->alone_ms / 1000));
+}
+
 /* Has `younger` come through what `older` is now? Only if older committed nothing behind the fork that
  * younger could not have ordered. */
 static bool descends(const struct lineage *younger, const struct lineage *older, uint64_t older_committed)
@@ -78,15 +124,16 @@ static enum verdict judge_lineage(const struct node *n, const struct hello *p, u
 {
 	const struct lineage *mine = &n->st.lineage;
 
-	if (!p->lineage.generation)
+	if (!p->lineage.generation || p->rejoin == REJOIN_DISCARD)
 		return PAIR_FULL;
 	if (p->lineage.generation == mine->generation || descends(mine, &p->lineage, p->committed)) {
 		if (p->committed > n->epoch_bound)
 			return refuse(refusal, REFUSE_LOST);
-		if ((n->have_sets || MUTANT("delta-without-sets")) &&
+		/* A copy that rejoins wrote something since that epoch, and cannot say what. */
+		if ((n->have_sets || MUTANT("delta-without-sets")) && (!p->rejoin || MUTANT("rejoin-delta")) &&
 		    (p->committed == n->acked_epoch || ((n->doubt_valid || n->prep) && p->committed == n->com.number)))
 			return PAIR_DELTA;
-		return activity_stands_in(n, p->committed) ? PAIR_DELTA : PAIR_FULL;
+		return !p->rejoin && activity_stands_in(n, p->committed) ? PAIR_DELTA : PAIR_FULL;
 	}
 	if (lineage_find(&p->lineage, mine->generation)) {
 		*stale = true;
@@ -122,6 +169,8 @@ enum verdict pair_judge(const struct node *n, const struct hello *p, unsigned *r
 		return refuse(refusal, REFUSE_PAIR);
 	if (n->role == NODE_PRIMARY && p->role == NODE_PRIMARY)
 		return judge_primaries(n, p, refusal, stale);
+	if (n->role == NODE_BACKUP && p->role == NODE_BACKUP && p->have_pair && n->st.have_pair)
+		return refuse(refusal, REFUSE_BACKUPS);
 	if (n->role == p->role || n->role == NODE_UNPROTECTED || p->role == NODE_UNPROTECTED)
 		return refuse(refusal, REFUSE_ROLES);
 	if (n->role == NODE_BACKUP) {

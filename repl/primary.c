@@ -24,7 +24,7 @@ bool primary_mirrors(const struct node *n)
 /* Whether the peer must get every write, now or later: in its first sync too, which has marked what was before it. */
 static bool mirrored_ever(const struct node *n)
 {
-	return node_established(n) || primary_mirrors(n);
+	return node_established(n) || primary_mirrors(n) || n->have_sets;
 }
 
 /*
@@ -153,7 +153,7 @@ void primary_raise(struct node *n)
 
 bool primary_suspends(const struct node *n)
 {
-	return n->config.suspend && node_established(n) && !primary_mirrors(n) && !n->go_on && !n->stopping;
+	return n->config.suspend && node_established(n) && !primary_mirrors(n) && !n->go_on && !n->stopping && !n->demote_step;
 }
 
 /* With commit=fsync nothing that was fsynced is ever lost: not by a lost link, and not during the sync behind it. */
@@ -185,7 +185,7 @@ void primary_suspended_pump(struct node *n)
 			n->suspended_tail = &n->suspended;
 		g->next = NULL;
 		n->counters.guest_writes_held--;
-		if (n->stopping && !primary_mirrors(n))
+		if ((n->stopping || n->demote_step) && !primary_mirrors(n))
 			guest_finish(n, g, -EIO);
 		else if (g->stage & BEGUN)
 			primary_finish(n, g);

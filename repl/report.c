@@ -29,7 +29,7 @@ static void image_status(const struct node *n, const struct image *i, struct sta
 	s->open = i->opens;
 	s->sync_eta_s = -1;
 	if (backup) {
-		s->state = i->consistent ? 0 : i->direct && n->live >= 0 ? 1 : 2;
+		s->state = i->consistent && n->st.rejoin ? n->live >= 0 ? 1 : 2 : i->consistent ? 0 : i->direct && n->live >= 0 ? 1 : 2;
 		return;
 	}
 	uint64_t size = i->size, all = missing(i);
@@ -80,7 +80,9 @@ static void advice(const struct node *n, struct status *s)
 	const char *text = "";
 
 	if (n->stale)
-		text = "This copy is older than its peer's. Use the peer; this SOURCE is kept as it is.";
+		text = "This copy is older than its peer's: stop its guest, then `discard-local` makes it the backup.";
+	else if (n->role == NODE_BACKUP && n->st.rejoin)
+		text = "This copy may hold writes of its own: it is brought level by the primary, and not served before.";
 	else if (n->failed)
 		text = "Mend the cause, umount and mount again; or `failover force` to take the committed state.";
 	else if (n->journal_lost)
@@ -113,7 +115,7 @@ static void backup_status(const struct node *n, struct status *s)
 	uint64_t age_ms;
 
 	failover_loss(n, false, &s->lost_bytes, &age_ms);
-	s->committed_age_ms = n->committed ? (int64_t)age_ms : -1;
+	s->committed_age_ms = n->committed && (n->committed_ms || n->committed_wall_ms) ? (int64_t)age_ms : -1;
 	snprintf(s->epoch_name, sizeof(s->epoch_name), "%s", n->committed_name);
 	if (n->cur_ep) {
 		s->uncommitted_bytes = n->cur_ep->bytes;

@@ -129,6 +129,8 @@ static void commit(struct restore *r, struct epoch *e, const struct batch_header
 	memcpy(n->committed_name, e->name, sizeof(n->committed_name));
 	if (e->generation != n->st.lineage.generation && e->generation == n->st.adopting.generation && !n->st.promoted)
 		n->st.lineage = n->st.adopting;
+	if (e->number > n->st.rejoin_epoch || MUTANT("discard-forgotten"))
+		n->st.rejoin = REJOIN_NONE;
 }
 
 /* ---- the overlay that a failover took ---- */
@@ -445,6 +447,52 @@ static int walk(struct node *n, const struct boot *boot, char *err, size_t err_s
 	for (uint32_t i = 0; i < n->journal.slot_count; i++)
 		n->journal.slots[i].dirty = n->journal.slots[i].state == SEG_FULL;
 	return 0;
+}
+
+/* ---- a primary that becomes a backup ---- */
+
+static struct boot_segment *segments_copy(const struct boot_segment *from, size_t count)
+{
+	struct boot_segment *to = calloc(count + 1, sizeof(*to));
+
+	if (to)
+		memcpy(to, from, count * sizeof(*to));
+	return to;
+}
+
+/* Segments of an earlier life as a backup: their places, should this node become one again. 0, -ENOMEM. */
+int restore_keep_segments(struct node *n, const struct boot *boot)
+{
+	n->kept.journal = n->kept_segments[0] = segments_copy(boot->journal, boot->journal_count);
+	n->kept.overlay = n->kept_segments[1] = segments_copy(boot->overlay, boot->overlay_count);
+	n->kept.journal_count = boot->journal_count;
+	n->kept.overlay_count = boot->overlay_count;
+	return n->kept.journal && n->kept.overlay ? 0 : -ENOMEM;
+}
+
+/* An empty journal, known to the state by the next save. 0, -errno. */
+int restore_open_empty(struct node *n)
+{
+	n->env->ops->random(n->env, n->st.journal_id, 16);
+	n->st.journal_used = true;
+	n->st.tail_lsn = 1;
+	n->st.tail_sum = 0;
+	n->st.tail_slot = n->st.tail_off = 0;
+	n->st.incarnation++;
+	n->arena = n->arena ? n->arena : arena_create(ARENA_BYTES);
+	return n->arena ? open_logs(n, &n->kept) : -ENOMEM;
+}
+
+/* The state names it: appending may begin. */
+void restore_start_empty(struct node *n)
+{
+	if (!n->have_journal) {
+		journal_start(&n->journal, n->st.incarnation, 1, 0);
+		journal_start(&n->overlay, n->st.incarnation, (n->st.incarnation << 32) + 1, 0);
+	}
+	n->have_journal = true;
+	n->overlay_mark = journal_mark(&n->overlay);
+	n->overlay_bytes = 0;
 }
 
 /* The journal of a backup, or of a promoted node that is not drained. 0; -errno and one line in err. */

@@ -96,7 +96,8 @@ int state_encode(const struct state *s, void *buf, size_t size)
 
 	put_u8(&p, (uint8_t)s->role);
 	put_u8(&p, (uint8_t)(s->have_pair | s->clean << 1 | s->journal_used << 2 | s->promoted << 3 |
-	                   (s->activity != 0) << 4 | s->had_peer << 7));
+	                   (s->activity != 0) << 4 | (s->rejoin & 3) << 5 | s->had_peer << 7));
+	put_u64(&p, s->rejoin_epoch | (uint64_t)s->demoted << 63);
 	put_bytes(&p, s->pair, 16);
 	put_u64(&p, s->session_high);
 	put_u64(&p, s->epoch_high);
@@ -175,7 +176,11 @@ static int body_get(struct getter *g, struct state *s)
 	s->clean = bits >> 1 & 1;
 	s->journal_used = bits >> 2 & 1;
 	s->promoted = bits >> 3 & 1;
+	s->rejoin = bits >> 5 & 3;
 	s->had_peer = bits >> 7;
+	s->rejoin_epoch = get_u64(g);
+	s->demoted = s->rejoin_epoch >> 63;
+	s->rejoin_epoch &= ~(1ull << 63);
 	get_bytes(g, s->pair, 16);
 	s->session_high = get_u64(g);
 	s->epoch_high = get_u64(g);

@@ -30,6 +30,13 @@ struct lineage {
 	struct ancestor past[HISTORY_MAX]; /* oldest first */
 };
 
+/* A backup whose copy may hold writes of its own. */
+enum rejoin {
+	REJOIN_NONE,
+	REJOIN_OLDER,   /* its generation is in the history of the primary that it joins */
+	REJOIN_DISCARD, /* it lost a split brain, by order */
+};
+
 struct state_image {
 	uint64_t id, size;
 	uint64_t mtime_ns, ctime_ns; /* at a clean end; else 0 */
@@ -42,6 +49,9 @@ struct state {
 	bool have_pair;
 	bool clean;              /* the node was stopped in order */
 	bool had_peer;           /* primary: a peer was welcomed, and may have been promoted since: it is asked at start */
+	bool demoted;            /* a backup that was a primary: role=primary in its fstab is not an error */
+	uint8_t rejoin;          /* enum rejoin: until a commit behind rejoin_epoch */
+	uint64_t rejoin_epoch;
 	uint8_t pair[16];
 	uint64_t session_high;   /* highest session number ever used */
 	uint64_t epoch_high;     /* highest epoch number ever ordered (primary: a bound) */

@@ -105,7 +105,7 @@ void stop_pump(struct node *n)
 {
 	if (!n->stopping || n->stopped || n->stop_begun)
 		return;
-	if (n->guests_busy || n->com_ep || n->saving || n->com_syncs || n->failover || (!n->ready && !n->start_told))
+	if (n->guests_busy || n->com_ep || n->saving || n->com_syncs || n->failover || n->demote_step || (!n->ready && !n->start_told))
 		return;
 	if (!n->failed && !destage_clean(n)) {
 		if (!n->destage_full || n->now_ms - n->stop_ms < STOP_FULL_MS)

@@ -72,6 +72,11 @@ static void set_size(struct node *n, struct image *img, uint64_t size)
 	img->overlay_size = size;
 }
 
+static void mark_missing(struct image *img, uint64_t off, uint64_t len)
+{
+	dirty_mark(&img->miss, off, len < MAP_OFF_MAX - off ? len : img->size > off ? img->size - off : 1);
+}
+
 /* Enter a write into the maps and the size: all of it or, when the arena is full, none. */
 static int enter(struct node *n, struct twin_write *w)
 {
@@ -89,6 +94,9 @@ static int enter(struct node *n, struct twin_write *w)
 	for (uint32_t i = 0; i < w->parts; i++) {
 		uint64_t pos = w->part[i].pos == MAP_ZERO ? MAP_ZERO : w->part[i].pos | flag;
 		int err = map_insert(m, w->part[i].off, w->part[i].len, pos);
+
+		if (n->local_path && !MUTANT("local-set-lost")) /* the peer, should it come back, lacks it */
+			mark_missing(img, w->part[i].off, w->part[i].len);
 
 		if (err)
 			return err;

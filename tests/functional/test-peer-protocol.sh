@@ -110,7 +110,7 @@ done
 epoch=$(status "$B" .epoch.committed)
 cp --sparse=always "$A/disk.img" "$T/wanted"
 dd if=/dev/urandom of="$A/disk.img" bs=64k count=30 seek=80 conv=notrunc,fsync status=none
-ctl "$A" prepare || fail "$REPLY_LINE"
+wait_for 60 ctl "$A" prepare || fail "$REPLY_LINE" # likewise
 dd if=/dev/urandom of="$A/disk.img" bs=64k count=30 seek=90 conv=notrunc,fsync status=none # neither is committed
 wait_status "$B" '.uncommitted.bytes > 0'
 kill9 "$B"

@@ -55,7 +55,7 @@ static void state_read(const char *path, const char *out)
 		die("the state file is damaged");
 	state.role = (uint8_t)get(&at, 1);
 	state.bits = (uint8_t)get(&at, 1);
-	at += 16 + 8 + 8;
+	at += 8 + 16 + 8 + 8; /* rejoin_epoch, pair, session_high, epoch_high */
 	at = lineage_get(at, &l);
 	at += 8;
 	at = lineage_get(at, &l);

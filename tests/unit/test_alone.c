@@ -90,7 +90,7 @@ static bool the_peer_was_promoted(void)
 	side[0].host.dialling = false;
 	CHECK(waits(0) && !say(1, "failover"));
 	meet();
-	return told(0, "promoted") && side[0].host.ready_error == -ESTALE;
+	return started(0) && prim()->role == NODE_BACKUP && !wrong;
 }
 
 /* Both were written alone: which of them is served nobody but the user can say. Said at once, not after peer-wait. */

@@ -112,14 +112,17 @@ static bool verify_and_resync(void)
 	CHECK(parse("resync full") == 0 && c.full);
 	CHECK(parse("resync fully") == -EINVAL && strstr(err, "fully"));
 	CHECK(parse("resync full full") == -EINVAL);
+	CHECK(parse("switchover") == 0 && c.verb == CMD_SWITCHOVER);
+	CHECK(parse("switchover now") == -EINVAL && strstr(err, "no arguments"));
+	CHECK(parse("discard-local") == 0 && c.verb == CMD_DISCARD_LOCAL);
 	return true;
 }
 
-static bool later_verbs_are_unknown(void)
+static bool verbs_that_are_near_are_unknown(void)
 {
 	static const char *const verbs[] = {"prepares",      "comit 1",
-					    "switchover",    "continu",      "resyncs", "verified",
-					    "discard-local", "sett commit 5", "flushx", "flus"};
+					    "switch-over",   "continu",      "resyncs", "verified",
+					    "discard",       "sett commit 5", "flushx", "flus"};
 	size_t i;
 
 	for (i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
@@ -209,7 +212,7 @@ int main(void)
 	RUN(two_phases);
 	RUN(other_verbs);
 	RUN(verify_and_resync);
-	RUN(later_verbs_are_unknown);
+	RUN(verbs_that_are_near_are_unknown);
 	RUN(bad_bytes);
 	RUN(errors_are_one_clean_line);
 	RUN(length_limit);

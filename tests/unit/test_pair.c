@@ -430,27 +430,86 @@ static bool refuses_another_pair(void)
 	return refused("another pair");
 }
 
-/* The old primary comes back after its peer was promoted: it is told so, and serves no more. */
-static bool refuses_the_old_primary(void)
+/* Time goes on; a node that fails stays as it is. */
+static void tick(void)
 {
-	CHECK(paired() && !put(0, 3, 7) && !say(0, "flush"));
+	pump();
+	for (int s = 0; s < 2; s++)
+		host_tick(&side[s].host, 50);
+}
+
+/* The old primary comes back after its peer was promoted: with nothing open it joins by itself and loses what was not
+ * committed; with an image open for writing it serves no more, until discard-local. */
+static bool old_primary_comes_back(bool open)
+{
+	CHECK(paired() && !put(0, 3, 7) && !say(0, "flush") && !put(0, 3, 8));
 	host_kill(&side[0].host);
 	host_link_cut(&side[1].host, side[1].link);
 	side[0].link = side[1].link = -1;
 	CHECK(!host_boot(&side[0].host, pair_reply, sizeof(pair_reply)));
+	if (open)
+		CHECK(!image_open_write(prim(), prim()->images));
 	side[0].host.dialling = false;
 	CHECK(say(1, "failover epoch=1") == -ESTALE && replied("epoch="));
 	CHECK(!say(1, "failover"));
 	for (int i = 0; i < 40; i++)
 		pump();
 	side[1].host.config.can_accept = true;
-	for (int i = 0; i < 100 && !prim()->stale; i++) {
-		pump();
-		for (int s = 0; s < 2; s++)
-			host_tick(&side[s].host, 50);
+	for (int i = 0; i < 200 && !back()->protected_ && !prim()->failed; i++)
+		tick();
+	if (open) {
+		CHECK(prim()->failed && prim()->role == NODE_PRIMARY && strstr(prim()->reason, "discard-local"));
+		CHECK(put(0, 3, 9) == -EIO && say(0, "discard-local") == -EBUSY);
+		image_close_write(prim()->images);
+		CHECK(!say(0, "discard-local"));
+		for (int i = 0; i < 200 && !back()->protected_; i++)
+			pass(50);
 	}
-	CHECK(prim()->stale && strstr(prim()->last_error, "promoted"));
-	return put(0, 3, 9) == -EIO && get(1, 3) == 7;
+	CHECK(back()->protected_ && prim()->role == NODE_BACKUP && !prim()->st.rejoin);
+	return get(0, 3) == 7 && get(1, 3) == 7 && !wrong;
+}
+
+static bool old_primary_joins(void)
+{
+	return old_primary_comes_back(false);
+}
+
+static bool old_primary_with_an_open_image(void)
+{
+	return old_primary_comes_back(true);
+}
+
+/* There and back; each time all is there that was acknowledged, and it is EBUSY while an image is open for writing. */
+static bool switchover(void)
+{
+	CHECK(paired() && !put(0, 3, 7) && say(1, "switchover") == -EPERM);
+	side[1].host.config.can_accept = true;
+	for (int i = 0; i < 4; i++) {
+		int from = i % 2, to = !from;
+		struct node *n = side[from].host.node, *peer = side[to].host.node;
+
+		CHECK(!put(from, 3, (uint8_t)(20 + i)) && !put(to, 9, 99));
+		CHECK(!image_open_write(n, n->images) && say(from, "switchover") == -EBUSY);
+		image_close_write(n->images);
+		CHECK(!say(from, "switchover") && n->role == NODE_BACKUP && peer->role == NODE_PRIMARY);
+		for (int k = 0; k < 200 && !peer->protected_; k++)
+			pass(50);
+		CHECK(peer->protected_ && get(0, 3) == 20 + i && get(1, 3) == 20 + i && get(0, 9) != 99 && get(1, 9) != 99);
+	}
+	return !wrong;
+}
+
+/* discard-local of a backup: not level any more, after a crash neither, until the primary has sent what is its. */
+static bool discarded_backup_restarts(void)
+{
+	CHECK(paired() && !put(0, 3, 7) && !say(0, "flush") && say(1, "discard-local") == -EBUSY);
+	cut();
+	CHECK(!say(1, "discard-local") && say(1, "failover") == -ESTALE && get(1, 3) == -EIO);
+	host_kill(&side[1].host);
+	side[1].link = -1;
+	CHECK(boot(&side[1]) && back()->st.rejoin == REJOIN_DISCARD && say(1, "failover") == -ESTALE && get(1, 3) == -EIO);
+	heal();
+	return protected_now() && !back()->st.rejoin && get(1, 3) == 7 && !wrong;
 }
 
 static bool failover_by_force_on_a_live_link(void)
@@ -460,7 +519,7 @@ static bool failover_by_force_on_a_live_link(void)
 	struct command c = { .verb = CMD_FAILOVER, .force = true };
 
 	CHECK(!command(1, c) && get(1, 3) == 7);
-	return prim()->failed && strstr(prim()->reason, "promoted by force");
+	return prim()->role == NODE_BACKUP && prim()->st.rejoin && put(0, 3, 9) == -EIO;
 }
 
 /* ---- disks ---- */
@@ -526,7 +585,10 @@ int main(int argc, char **argv)
 	RUN(refuses_two_primaries);
 	RUN(refuses_a_backup_with_images);
 	RUN(refuses_another_pair);
-	RUN(refuses_the_old_primary);
+	RUN(old_primary_joins);
+	RUN(old_primary_with_an_open_image);
+	RUN(switchover);
+	RUN(discarded_backup_restarts);
 	RUN(failover_by_force_on_a_live_link);
 	RUN(damaged_record_is_not_served);
 	RUN(full_disk_pauses_destage);
