@@ -136,8 +136,10 @@ static void chaos(struct sim *s)
 	uint64_t dice = rnd_below(s, 100);
 
 	mend(s);
-	if (dice < 55)
+	if (dice < 50)
 		network(s);
+	else if (dice < 55)
+		roles_switch(s);
 	else if (dice < 76)
 		world_crash_later(s, h, 0);
 	else if (dice < 80)
@@ -150,6 +152,8 @@ static void chaos(struct sim *s)
 		apart(s, h);
 	else if (dice < 99)
 		takeover_begin(s);
+	else
+		roles_discard(s);
 }
 
 /* Instead of that, where a situation is wanted often (mutants.c). */
@@ -159,6 +163,10 @@ static void bias_chaos(struct sim *s, const struct bias *b)
 
 	if (dice < upto)
 		takeover_begin(s);
+	else if (dice < (upto += b->switch_percent))
+		roles_switch(s);
+	else if (dice < (upto += b->discard_percent))
+		roles_discard(s);
 	else if (dice < (upto += b->cut_percent))
 		wire_cut_all(s);
 	else if (dice < (upto += b->stall_percent))

@@ -76,7 +76,7 @@ void fence_poll(struct sim *s, struct host *h)
 {
 	struct host *old = &s->hosts[s->primary];
 
-	if (s->phase != PHASE_RUN || h == old || h->state != HOST_UP || !peek_primary(h->node))
+	if (h->stale || s->phase != PHASE_RUN || h == old || h->state != HOST_UP || !peek_primary(h->node))
 		return;
 	if (old->state == HOST_UP)
 		violation(s, "host %d is promoted by itself while its primary is up", h->index);

@@ -88,6 +88,14 @@ static bool slot_open(struct sim *s, struct slot *t, struct image *img)
 	return true;
 }
 
+static void slot_close(struct slot *t)
+{
+	if (t->writes)
+		image_close_write(t->image);
+	if (t->image)
+		image_close(t->host->node, t->image);
+}
+
 /* ---- the primary's guest ---- */
 
 static struct model_image *pick_image(struct sim *s, bool alone)
@@ -275,6 +283,11 @@ static void primary_op(struct sim *s, struct host *h)
 		violation(s, "host %d: image %s is gone", h->index, model_attr(m)->name);
 	if (!slot_open(s, t, img))
 		return;
+	t->writes = kind != K_READ && !image_open_write(h->node, img);
+	if (kind != K_READ && !t->writes) { /* the roles are being swapped */
+		slot_close(t);
+		return;
+	}
 	if (kind != K_READ && kind != K_SYNC)
 		t->op = ++s->model.op;
 	switch (kind) {
@@ -325,7 +338,7 @@ static void fail_slot(struct sim *s, struct slot *t, struct model_image *m)
 	for (uint32_t i = 0; t->has_attr && i < m->attr_count; i++)
 		if (m->attrs[i].op == t->op && done) {
 			m->attrs[i].acked = true;
-		} else if (m->attrs[i].op == t->op) {
+		} else if (m->attrs[i].op == t->op && !host_failed(t->host)) { /* else its record may be in the journal */
 			memmove(&m->attrs[i], &m->attrs[i + 1], (m->attr_count - i - 1) * sizeof(m->attrs[0]));
 			m->attr_count--;
 		}
@@ -555,8 +568,7 @@ static void guest_done(struct guest_io *g)
 		twin_done(s, t);
 	else
 		primary_done(s, t);
-	if (t->image)
-		image_close(t->host->node, t->image);
+	slot_close(t);
 	slot_free(s, t);
 }
 

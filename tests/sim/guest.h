@@ -12,7 +12,7 @@ enum kind { K_READ, K_WRITE, K_ZERO, K_SYNC, K_TRUNC, K_CREATE, K_UNLINK, K_RENA
 struct slot {
 	struct guest_io g; /* first */
 	struct host *host;
-	bool busy, twin, zero, has_attr, loose;
+	bool busy, twin, zero, has_attr, loose, writes;
 	bool remote;           /* an fsync that nothing may lose */
 	uint8_t kind;
 	uint64_t op, issued_us, epoch_low;

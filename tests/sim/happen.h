@@ -78,7 +78,16 @@
 	X(H_FAILOVER_EPOCH, "failovers with epoch=") \
 	X(H_FAILOVER_STALE, "failovers refused: another epoch") \
 	X(H_FAILOVER_FORCE, "failovers by force, link up") \
-	X(H_OVERLAY_TAKEN, "failovers that took overlay writes")
+	X(H_OVERLAY_TAKEN, "failovers that took overlay writes") \
+	X(H_SWITCHED, "switchovers") \
+	X(H_SWITCH_BUSY, "switchovers refused: open for writing") \
+	X(H_SWITCH_FAILED, "switchovers without a swap") \
+	X(H_SWITCH_HALF, "switchovers cut in the middle: two backups") \
+	X(H_RETURNED, "old primaries that came back with their disk") \
+	X(H_REJOINED, "copies that became level by themselves") \
+	X(H_SPLIT, "words of split brain") \
+	X(H_DISCARDED, "copies discarded by order that became level") \
+	X(H_STALE_FAILOVER, "failovers refused: not level")
 
 enum happening {
 #define X(id, text) id,

@@ -94,6 +94,8 @@ static void note_log(struct sim *s, const char *text)
 		happened(s, H_ACTIVITY_DELTA);
 	else if (strstr(text, "replaced by a newer link"))
 		happened(s, H_REPLACED);
+	else if (strstr(text, "split brain behind"))
+		happened(s, H_SPLIT);
 	else if (strstr(text, "its journal is full"))
 		happened(s, H_REFUSED_FULL);
 	else if (strstr(text, "the peer was heard meanwhile"))
@@ -146,6 +148,9 @@ void host_end(struct sim *s, struct host *h)
 {
 	node_batch_end(h->node);
 	host_poll(s, h);
+	if (s->hosts[0].node && s->hosts[1].node && peek_primary(s->hosts[0].node) && peek_primary(s->hosts[1].node) &&
+	    peek_live(s->hosts[0].node) && peek_live(s->hosts[1].node))
+		violation(s, "two primaries count as each other's peer");
 	host_deadline(s, h);
 }
 
@@ -153,7 +158,7 @@ void host_poll(struct sim *s, struct host *h)
 {
 	uint64_t current, committed;
 
-	if (s->phase == PHASE_PROMOTED && h->index != s->primary)
+	if (s->phase == PHASE_PROMOTED && h->index != s->primary && !h->returned)
 		return; /* whose peer was promoted: nobody reads there */
 	if (s->auto_failover)
 		fence_poll(s, h);
@@ -166,6 +171,9 @@ void host_poll(struct sim *s, struct host *h)
 		h->current = current;
 		return;
 	}
+	roles_switch_poll(s, h);
+	if (h->index == s->primary || roles_poll(s, h, committed))
+		return;
 	if (committed != h->committed && h->state != HOST_STARTING) { /* not served yet, and not durable yet */
 		h->committed = committed;
 		model_visible(s, h, committed);
@@ -289,7 +297,7 @@ void host_start(struct sim *s, struct host *h)
 	h->sim = s;
 	h->life++;
 	h->state = HOST_STARTING;
-	h->restarting = h->probed = h->faulted = h->sick = h->stop_failed = h->ordering = h->stuck = false;
+	h->restarting = h->probed = h->faulted = h->sick = h->stop_failed = h->ordering = h->switching = h->stuck = false;
 	h->frozen_until = 0;
 	h->start_clock = ++s->model.clock;
 	h->current = 0;

@@ -43,6 +43,15 @@ static const struct bias biases[] = {
 	/* ... with a toolstack that prepares, and orders what becomes of it behind the cut. */
 	{ .name = "prepares", .chaos_ms = 25, .cut_percent = 60, .quiet = true, .flush_ms = 8, .prepares = true,
 	  .link_timeout_ms = 100, .guest_slow = 4 },
+	/* The roles are swapped, under load, and power fails meanwhile. */
+	{ .name = "switches", .chaos_ms = 60, .switch_percent = 70, .quiet = true, .flush_ms = 20,
+	  .link_timeout_ms = 100, .guest_slow = 2, .crash_bias = 1000 },
+	/* Backups are promoted, the old primaries come back. */
+	{ .name = "returns", .chaos_ms = 250, .failover_percent = 80, .returns = true, .quiet = true, .flush_ms = 30,
+	  .link_timeout_ms = 100, .guest_slow = 4, .crash_bias = 4000 },
+	/* A backup's copy is discarded while its journal is full of epochs. */
+	{ .name = "discards", .chaos_ms = 30, .discard_percent = 30, .cut_percent = 30, .quiet = true, .flush_ms = 2,
+	  .link_timeout_ms = 100, .crash_bias = 500 },
 	/* A link that carries little: the guests' writes wait for it. */
 	{ .name = "stalls", .chaos_ms = 30, .stall_percent = 60, .quiet = true, .flush_ms = 8,
 	  .link_timeout_ms = 100, .guest_slow = 2 },
@@ -165,6 +174,19 @@ static const struct mutant {
 	  "a backup promotes itself although its primary was heard while the fence command ran" },
 	{ "promoted-fsync-lies", "promoted", 2, 1571831,
 	  "its guest's fsync does not wait for the journal" },
+	/* Roles that change. */
+	{ "switch-unflushed", "switches", 1, 1362,
+	  "a switchover swaps the roles without the flush before" },
+	{ "switch-told-early", "switches", 6, 46581,
+	  "the peer is told to be the primary before this node is durably none" },
+	{ "local-set-lost", "switches", 1, 5334,
+	  "a delta lacks what the new primary wrote before its journal was drained" },
+	{ "rejoin-delta", "returns", 1, 572217,
+	  "an old primary gets a delta that knows nothing of its own uncommitted writes" },
+	{ "rejoin-served", "returns", 6, 11888,
+	  "a copy that is not level yet is served" },
+	{ "discard-forgotten", "discards", 6, 77169,
+	  "after a crash an epoch from before discard-local makes the copy level" },
 };
 
 #define MUTANTS (sizeof(mutants) / sizeof(mutants[0]))

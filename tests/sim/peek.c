@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
 #include "peek.h"
 
 #include "../../repl/core.h"
@@ -26,6 +28,26 @@ bool peek_primary(const struct node *n)
 bool peek_fencing(const struct node *n)
 {
 	return n->fence_step != 0;
+}
+
+bool peek_rejoin(const struct node *n)
+{
+	return n->st.rejoin != REJOIN_NONE;
+}
+
+bool peek_live(const struct node *n)
+{
+	return n->live >= 0;
+}
+
+bool peek_split(const struct node *n)
+{
+	return strstr(n->last_error, "split brain");
+}
+
+bool peek_writers(const struct node *n)
+{
+	return node_open_for_writing(n);
 }
 
 void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed)

@@ -16,6 +16,10 @@ bool peek_local(const struct node *n);
 bool peek_established(const struct node *n);
 bool peek_primary(const struct node *n);
 bool peek_fencing(const struct node *n); /* ... or failing over by itself */
+bool peek_rejoin(const struct node *n);  /* a backup that says it is not level */
+bool peek_live(const struct node *n);    /* it counts the other as its peer */
+bool peek_split(const struct node *n);   /* its last error says split brain */
+bool peek_writers(const struct node *n); /* an image is open for writing */
 void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed);
 
 #endif

@@ -20,6 +20,7 @@
  * chaos.c  what goes wrong when: crashes, cuts, clocks
  * takeover.c  failovers
  * fence.c  failovers by themselves
+ * roles.c  switchovers, discard-local, old primaries that come back
  * heal.c   its end: no more faults, progress is demanded
  * mutants.c  deliberate faults of the core, each of which must be found
  * sim.c    main(): seeds, figures
@@ -247,6 +248,12 @@ struct host {
 	} links[LINKS_MAX];
 	uint64_t current, committed; /* as polled: see host_poll() */
 	uint64_t last_start;
+	bool stale;        /* roles.c: not level with the primary; until an epoch behind stale_epoch */
+	bool returned;     /* an old primary, with the disk it had */
+	bool denied;       /* its start was refused: the next one asks nobody */
+	bool discarding, discarded, operated, switching;
+	struct command_req switchover;
+	uint64_t stale_epoch;
 };
 
 /* us that it was not scheduled since then. */
@@ -464,6 +471,7 @@ enum phase {
 	PHASE_RUN,      /* faults and load */
 	PHASE_FAILOVER, /* the primary is dead, its peer is promoted */
 	PHASE_PROMOTED, /* load on the promoted one, crashes */
+	PHASE_SWITCH,   /* no load: the roles are being swapped */
 	PHASE_DONE,
 };
 
@@ -500,9 +508,12 @@ struct bias {
 	const char *name;
 	uint32_t chaos_ms;         /* between two faults; then each is, in this many of 100: */
 	uint32_t failover_percent; /* the primary dies for good */
+	uint32_t switch_percent;   /* the roles are swapped */
+	uint32_t discard_percent;  /* the backup's copy is discarded, if its link is down */
 	uint32_t cut_percent;      /* all links are cut */
 	uint32_t stall_percent;    /* all links stall */
 	uint32_t primary_percent, backup_percent; /* that host crashes */
+	bool returns;              /* old primaries come back with their disks, always */
 	uint32_t early_percent;    /* of the sessions: their link is cut soon, mostly within their sync */
 	uint32_t guest_slow;       /* guests do so many times less */
 	bool prepares;             /* a toolstack in every world */
@@ -524,6 +535,12 @@ void bias_session(struct sim *s);
 /* Each mutant in a process of its own, from this seed on; then the sound core under the same biases. 0: all mutants were
  * found and the sound core is clean; 1. jobs: processes at once. */
 int mutants_run(uint64_t seed, uint64_t steps, unsigned jobs);
+
+/* ---- roles.c ---- */
+
+/* Looks at a copy that is not level. True: it still is not. */
+bool roles_poll(struct sim *s, struct host *h, uint64_t committed);
+void roles_switch_poll(struct sim *s, struct host *h);
 
 /* ---- sim.c ---- */
 
@@ -569,6 +586,8 @@ struct sim {
 	uint64_t phase_since; /* us */
 	struct flush *flushes; /* FLUSHES_MAX */
 	struct command_req failover;
+	uint32_t switch_lives[HOSTS], switch_asked_life;
+	bool switch_answered, switch_half, switch_asked;
 	uint32_t failover_life;
 	uint64_t fenced_us;  /* the old primary said so; 0: not yet */
 	bool failover_force, failover_live, failover_drop, failover_keep;

@@ -3,8 +3,9 @@
  * Failovers: the primary is dead, or is alive and the backup is told `force`.
  * The promoted node must have exactly its last committed epoch, with its own
  * overlay or without. The old primary may come back with its disk as it was:
- * it must not serve. Later its host comes back with an empty disk, as the
- * promoted one's backup, and the world goes on.
+ * it must not serve before it is level as a backup (roles.c). Or its host comes
+ * back later with an empty disk, as the promoted one's backup, and the world
+ * goes on.
  */
 #include <errno.h>
 #include <string.h>
@@ -34,14 +35,21 @@ static void replace(struct sim *s, struct event *e)
 		event_add(s, 20 * MS, -1, replace);
 		return;
 	}
-	if (h->node)
-		host_crash(s, h, true);
-	say(s, "host %d comes back with an empty disk", h->index);
-	world_new_host(s, h, NODE_BACKUP);
+	if (h->returned && (s->bias && s->bias->returns ? true : !one_in(s, 3))) {
+		say(s, "host %d goes on as it is", h->index);
+		happened(s, H_RETURNED);
+	} else {
+		if (h->node)
+			host_crash(s, h, true);
+		say(s, "host %d comes back with an empty disk", h->index);
+		world_new_host(s, h, NODE_BACKUP);
+	}
 	s->hosts[s->primary].role = -1;
+	h->returned = false;
 	s->phase = PHASE_RUN;
 	s->phase_since = s->now;
-	world_restart_later(s, h, rnd_below(s, 20 * MS));
+	if (!h->node)
+		world_restart_later(s, h, rnd_below(s, 20 * MS));
 }
 
 static void return_old(struct sim *s, struct event *e)
@@ -52,15 +60,18 @@ static void return_old(struct sim *s, struct event *e)
 		return;
 	happened(s, H_START_OLD);
 	say(s, "host %d comes back as it was", h->index);
-	h->start_alone = false;
+	h->start_alone = h->denied = h->discarded = false;
+	h->returned = true;
+	h->role = one_in(s, 2) ? NODE_PRIMARY : -1; /* as its fstab says */
+	h->committed = 0;
+	roles_stale(s, h, s->hosts[s->primary].committed);
 	host_start(s, h);
 }
 
 void takeover_old_ready(struct sim *s, struct host *h)
 {
-	if (host_is_primary(h) && !host_failed(h))
+	if (host_is_primary(h) && !host_failed(h) && !h->start_alone)
 		violation(s, "host %d is served as primary, though its peer was promoted", h->index);
-	world_restart_now(s, h); /* until it is replaced it stays away */
 }
 
 /* A backup that was promoted: its epoch and its overlay, for good. */
@@ -75,6 +86,7 @@ void takeover_probed(struct sim *s, struct host *h, struct probe_image *img, uin
 	s->primary = h->index;
 	s->phase = PHASE_PROMOTED;
 	s->phase_since = s->now;
+	successor(s)->returned = false;
 	s->fig.failovers++;
 	h->current = 0;
 	s->model.op |= PROMOTED_OP;
@@ -84,7 +96,7 @@ void takeover_probed(struct sim *s, struct host *h, struct probe_image *img, uin
 	h->power_lost = false;
 	guest_run(s, h, true);
 	event_add(s, rnd_below(s, 600 * MS), -1, replace);
-	if (one_in(s, 2)) {
+	if (one_in(s, 2) || (s->bias && s->bias->returns)) {
 		struct event *e = event_add(s, rnd_below(s, 300 * MS), -1, return_old);
 
 		e->arg = successor(s)->life;
@@ -237,7 +249,7 @@ void takeover_begin(struct sim *s)
 
 	if (s->phase != PHASE_RUN || h->state != HOST_UP || !h->committed || old->state != HOST_UP)
 		return;
-	if (guest_probing(s, h) || guest_probing(s, old) || peek_fencing(h->node))
+	if (guest_probing(s, h) || guest_probing(s, old) || peek_fencing(h->node) || h->stale || h->discarding)
 		return;
 	s->failover_live = one_in(s, 3);
 	s->failover_drop = one_in(s, 4);

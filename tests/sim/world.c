@@ -36,10 +36,11 @@ static void restart(struct sim *s, struct event *e)
 
 	if (h->state != HOST_DOWN || e->arg2 != h->life)
 		return;
-	if (s->phase == PHASE_FAILOVER ? h->index == s->primary : s->phase == PHASE_PROMOTED && h->index != s->primary)
+	if (s->phase == PHASE_FAILOVER ? h->index == s->primary : s->phase == PHASE_PROMOTED && h->index != s->primary && !h->returned)
 		return; /* the old primary is dead and gone */
 	/* Its operator knows that the peer was not promoted. */
 	h->start_alone = world_faulty(s) && !s->auto_failover && h->index == s->primary && s->phase == PHASE_RUN && one_in(s, 4);
+	h->start_alone |= h->stale && h->denied;
 	if (h->may_be_promoted)
 		h->role = -1;
 	if (h->start_alone)
@@ -110,8 +111,10 @@ void world_moment(struct sim *s, struct host *h, uint64_t soon_us, uint32_t weig
 
 bool world_refused(struct sim *s, struct host *h, int error)
 {
-	if (s->phase == PHASE_PROMOTED && h->index != s->primary)
+	if (h->stale && h->index != s->primary) {
+		h->denied |= error == -ESTALE; /* split brain: mounted all the same, for discard-local */
 		return error == -ESTALE || error == -ETIMEDOUT;
+	}
 	if (error != -ETIMEDOUT || h->index != s->primary || h->start_alone)
 		return false;
 	happened(s, H_START_REFUSED);
@@ -136,9 +139,12 @@ static void backup_probed(struct sim *s, struct host *h, struct probe_image *img
 
 void world_ready(struct sim *s, struct host *h)
 {
-	if (s->phase == PHASE_PROMOTED && h->index != s->primary) {
+	roles_started(s, h);
+	if (s->phase == PHASE_PROMOTED && h->index != s->primary && h->stale)
 		takeover_old_ready(s, h);
-	} else if (h->index == s->primary) {
+	if (s->phase == PHASE_SWITCH || (h->stale && h->index != s->primary))
+		return; /* roles.c looks at it */
+	if (h->index == s->primary) {
 		guest_probe(s, h, primary_probed);
 	} else if (s->phase == PHASE_RUN && h->may_be_promoted && host_is_primary(h)) {
 		fence_poll(s, h); /* promoted by itself, then crashed */
@@ -183,9 +189,9 @@ static void stopped(struct sim *s, struct event *e)
 	/* A stop that reports an error promises nothing about the files. */
 	if (h->stop_failed)
 		h->lossy |= h->sick;
-	else if (h->index == s->primary)
+	else if (h->index == s->primary && s->phase != PHASE_SWITCH)
 		model_check_floor(s, img, count, true);
-	else if (h->committed)
+	else if (h->index != s->primary && h->committed && !h->stale && !h->discarding)
 		model_check_epoch(s, img, count, h->committed, false);
 	if (!h->stop_failed)
 		happened(s, H_STOP_CLEAN);

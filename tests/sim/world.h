@@ -14,6 +14,11 @@ void world_stop(struct sim *s, struct host *h);
 void takeover_probed(struct sim *s, struct host *h, struct probe_image *img, uint32_t count);
 void world_restart_later(struct sim *s, struct host *h, uint64_t delay);
 void world_crash_later(struct sim *s, struct host *h, uint64_t delay);
+void roles_switch(struct sim *s);
+void roles_discard(struct sim *s);
+/* Its copy is not level: what it shows up to this epoch is not to be served. */
+void roles_stale(struct sim *s, struct host *h, uint64_t epoch);
+void roles_started(struct sim *s, struct host *h);
 /* Within a batch for h. then: called with the verdict; may be NULL. */
 void world_flush(struct sim *s, struct host *h, void (*then)(struct sim *s, int error));
 
