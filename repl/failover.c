@@ -127,7 +127,7 @@ static void overlay_synced(struct journal_sync *s, int error)
 	lineage_push(&st->lineage, random64(n), n->committed, n->committed);
 	st->promoted = true;
 	st->role = NODE_PRIMARY;
-	st->had_peer = false; /* nobody has this generation */
+	st->had_peer = n->failover == &n->promote_req; /* a failover: nobody has this generation; a swap: the peer is level, and may be promoted */
 	n->have_sets = !st->rejoin; /* from here on it is known what a peer at this epoch lacks */
 	st->rejoin = REJOIN_NONE;
 	st->demoted = false;
