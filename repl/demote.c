@@ -199,8 +199,8 @@ void demote_pump(struct node *n)
 		end(n, -ENOTCONN); /* nobody would take over */
 		return;
 	}
-	if (n->demote_step != D_QUIESCE || n->com_active || n->activity.busy || n->activity.revoking || n->guests_busy > n->parked_count || n->ios_busy || n->saving || n->com_syncs ||
-	    n->sync_busy || n->verify.busy || n->local_path || n->reads)
+	if (n->demote_step != D_QUIESCE || n->com_active || n->activity.busy || n->activity.revoking ||
+	    n->guests_busy > n->parked_count || n->ios_busy || n->saving || n->com_syncs || n->sync_busy || n->verify.busy || n->local_path || n->reads)
 		return;
 	sync_files(n);
 }
@@ -209,8 +209,7 @@ void demote_pump(struct node *n)
 
 static void rejoined(struct node *n, int error)
 {
-	n->backoff_ms = 0;
-	n->dial_ms = 0;
+	link_changed(n); /* a refusal for good was about the role that was */
 	if (n->start_wait) {
 		n->start_wait = false;
 		node_started(n, error, error ? "this copy cannot become a backup" : "");

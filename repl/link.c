@@ -115,6 +115,7 @@ static bool for_good(unsigned refusal)
 	case REFUSE_PAIR:
 	case REFUSE_SPLIT:
 	case REFUSE_ROLES:
+	case REFUSE_BACKUPS:
 	case REFUSE_NOT_EMPTY:
 	case REFUSE_LOST:
 		return true;

@@ -15,6 +15,11 @@ bool peek_local(const struct node *n)
 	return n->local_path;
 }
 
+bool peek_had_peer(const struct node *n)
+{
+	return n->st.had_peer;
+}
+
 bool peek_established(const struct node *n)
 {
 	return node_established(n);

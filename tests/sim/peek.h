@@ -10,6 +10,8 @@
 #include "../../repl/node.h"
 
 bool peek_failed(const struct node *n);
+/* As a primary it had a session: it has to ask when it starts. */
+bool peek_had_peer(const struct node *n);
 /* Promoted, and not drained yet: its images are behind what its guest sees. */
 bool peek_local(const struct node *n);
 /* Its peer is a whole copy of this lineage: on-link-loss=suspend counts. */

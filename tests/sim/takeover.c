@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "peek.h"
+#include "peek.h"
 #include "world.h"
 
 #define MS 1000ull
@@ -70,7 +71,8 @@ static void return_old(struct sim *s, struct event *e)
 
 void takeover_old_ready(struct sim *s, struct host *h)
 {
-	if (host_is_primary(h) && !host_failed(h) && !h->start_alone)
+	/* Promoted itself, and never met a peer since: it has nobody to ask. */
+	if (host_is_primary(h) && !host_failed(h) && !h->start_alone && peek_had_peer(h->node))
 		violation(s, "host %d is served as primary, though its peer was promoted", h->index);
 }
 
