@@ -498,6 +498,7 @@ void submit(struct node *n, struct io *io);
 uint64_t random64(struct node *n);
 bool node_established(const struct node *n);
 const char *node_mode(const struct node *n);
+bool node_recovered(const struct node *n); /* started, or all but for the peer's answer: ask.c */
 void node_started(struct node *n, int error, const char *why);
 
 /* state_save.c */

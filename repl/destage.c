@@ -541,7 +541,7 @@ void destage_pump(struct node *n)
 {
 	struct destage *d = n->destage;
 
-	if (!n->have_journal || n->failed || !n->ready)
+	if (!n->have_journal || n->failed || !node_recovered(n))
 		return;
 	if (merge_wanted(n))
 		merge_some(n);
@@ -603,7 +603,7 @@ void destage_pump(struct node *n)
 /* Something can go on without an event from outside: the loop should not sleep. */
 bool destage_eager(const struct node *n)
 {
-	if (!n->have_journal || n->failed || !n->ready)
+	if (!n->have_journal || n->failed || !node_recovered(n))
 		return false;
 	uint8_t step = n->destage->step;
 

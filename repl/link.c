@@ -219,7 +219,7 @@ void node_link_opened(struct node *n, int link, bool dialled, const char *peer, 
 	l->opened_ms = l->heard_ms = n->now_ms;
 	snprintf(l->peer, sizeof(l->peer), "%s", peer);
 	snprintf(l->tls, sizeof(l->tls), "%s", tls);
-	if (n->apart || n->failed || n->stopping || n->stale || n->demote_step || n->failover || (!n->ready && !n->start_wait)) {
+	if (n->apart || n->failed || n->stopping || n->stale || n->demote_step || n->failover || !node_recovered(n)) {
 		free(buf);
 		link_refuse(n, link, n->apart ? REFUSE_DISCONNECTED : n->failed ? REFUSE_INTERNAL :
 		            n->stale ? REFUSE_STALE : REFUSE_BUSY);
@@ -563,7 +563,7 @@ void link_pump(struct node *n)
 	for (int i = 0; i < LINKS_MAX; i++)
 		busy |= n->links[i].state != PL_FREE;
 	if (busy || !n->config.can_dial || n->apart || n->stopping || n->failed || n->stale || n->failover ||
-	    n->role == NODE_UNPROTECTED || (!n->ready && !n->start_wait) || n->now_ms < n->dial_ms)
+	    n->role == NODE_UNPROTECTED || !node_recovered(n) || n->now_ms < n->dial_ms)
 		return;
 	n->dialling = true;
 	schedule_dial(n);

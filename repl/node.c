@@ -318,6 +318,11 @@ static int images_boot(struct node *n, const struct boot *boot)
 	return 0;
 }
 
+bool node_recovered(const struct node *n)
+{
+	return n->ready || n->start_wait;
+}
+
 void node_started(struct node *n, int error, const char *why)
 {
 	if (n->start_told)
