@@ -60,6 +60,8 @@ static void primary_retire(struct node *n)
 {
 	commit_reply_all(n, &n->flushes, -EPERM, "this node is a backup now");
 	commit_reply_all(n, &n->resyncs, -EPERM, "this node is a backup now");
+	commit_reply_all(n, &n->settlers, -ETIMEDOUT, "this node is a backup now; what became of the epoch its peer decided");
+	commit_reply_all(n, &n->waiters, -ETIMEDOUT, "this node is a backup now; what became of the epoch its peer decided");
 	n->unfit_until_ms = n->refused_wait_ms = 0;
 	n->sync_work = n->sync_turn = n->peer_wants = n->want_cut = n->written_since_cut = n->alone = false;
 	n->protected_ = n->com_active = n->doubt_valid = n->settling = false;

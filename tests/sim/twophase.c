@@ -175,8 +175,8 @@ static void tick(struct sim *s, struct event *e)
 
 	(void)e;
 	event_add(s, rnd_delay(s, 2 * MS + s->flush_us), -1, tick);
-	if (p->state && stale(p))
-		over(s); /* the primary's process is gone, and what it was told with it */
+	if (p->state && (stale(p) || (p->state == READY && p->host != h)))
+		over(s); /* the primary's process is gone, or its role, and what it was told with it */
 	if (s->phase != PHASE_RUN || h->state != HOST_UP)
 		return;
 	if (!p->state && !s->healing && wire_up(s) && (biased(s) || one_in(s, 3)))
