@@ -514,18 +514,18 @@ void commit_link_down(struct node *n)
 	n->com_active = n->com_was_sync = false;
 	n->cur.inflight += n->com.inflight;
 	n->com.inflight = 0;
+	/* Its fdatasyncs here may not have begun: whoever takes its writes in makes them durable. */
+	n->dir_touched = true;
+	for (struct image *i = n->images; i; i = i->next)
+		i->touched = true;
 	if (n->com_prepare) { /* perhaps it is prepared there: settled by the next session */
 		n->prep = PREP_READY;
 		return;
 	}
 	/* The peer may or may not have committed it: its set is kept apart until the peer says so. */
 	n->doubt_valid = true;
-	n->dir_touched = true;
-	for (struct image *i = n->images; i; i = i->next) {
-		if (MUTANT("doubt-set-lost"))
-			dirty_free(&i->com);
-		i->touched = true;
-	}
+	for (struct image *i = n->images; i && MUTANT("doubt-set-lost"); i = i->next)
+		dirty_free(&i->com);
 }
 
 /* A new session: was the epoch whose verdict was outstanding committed? The peer knows. */

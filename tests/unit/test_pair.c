@@ -121,6 +121,43 @@ static bool abort_without_a_link(void)
 	return ordered_without_a_link("abort", 1);
 }
 
+static void nothing_more(struct guest_io *g)
+{
+	(void)g;
+}
+
+static void said(struct command_req *r)
+{
+	(void)r;
+}
+
+/* The link goes while this node still writes what the prepared epoch holds: whoever takes it in makes it durable here. */
+static bool prepared_while_it_is_written(void)
+{
+	static uint8_t buf[BLOCK];
+	static struct guest_io g;
+	static struct command_req r;
+	struct host *h = &side[0].host;
+
+	CHECK(paired() && !put(0, 3, 1) && !say(0, "flush")); /* its extent is marked */
+	g = (struct guest_io){ .op = GUEST_WRITE, .image = prim()->images, .off = 3 * BLOCK, .len = BLOCK, .buf = buf,
+		.done = nothing_more };
+	r = (struct command_req){ .cmd = { .verb = CMD_PREPARE }, .done = said };
+	memset(buf, 7, sizeof(buf));
+	host_begin(h);
+	node_guest(prim(), &g);
+	node_command(prim(), &r);
+	host_end(h);
+	CHECK(prim()->com_active && prim()->com_prepare && !prim()->com_local);
+	cut();
+	CHECK(r.error == -ETIMEDOUT);
+	uint64_t syncs = prim()->counters.image_fdatasyncs_total;
+
+	heal();
+	CHECK(linked(true) && !prim()->prep && !say(0, "flush") && prim()->counters.image_fdatasyncs_total > syncs);
+	return get(1, 3) == 7 && !wrong;
+}
+
 static bool prepared_and_nobody_decides(void)
 {
 	CHECK(paired() && !put(0, 3, 7) && !say(0, "prepare"));
@@ -566,6 +603,7 @@ int main(int argc, char **argv)
 	RUN(prepared_outlives_the_link);
 	RUN(commit_without_a_link);
 	RUN(abort_without_a_link);
+	RUN(prepared_while_it_is_written);
 	RUN(prepared_and_nobody_decides);
 	RUN(prepared_backup_restarts);
 	RUN(prepared_primary_restarts);
