@@ -370,6 +370,7 @@ struct node {
 	uint64_t sendq_bytes;
 	struct guest_io *held, **held_tail;
 	struct guest_io *suspended, **suspended_tail; /* on-link-loss=suspend: until writes are mirrored, or `continue` */
+	bool resuming;          /* they begin now */
 	bool go_on;             /* `continue` was said: until the next session */
 	struct guest_io *fsyncs, *fsyncing; /* commit=fsync: for the next cut; for the running commit */
 	uint64_t rate_ms, rate_left; /* resync-rate: bytes that may be sent now, as of then */

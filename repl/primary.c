@@ -177,6 +177,7 @@ static void suspend(struct node *n, struct guest_io *g)
 /* Those that have their place on disk get their answer, the others begin; umount fails them all. */
 void primary_suspended_pump(struct node *n)
 {
+	n->resuming = true;
 	while (n->suspended && !primary_suspends(n)) {
 		struct guest_io *g = n->suspended;
 
@@ -192,6 +193,7 @@ void primary_suspended_pump(struct node *n)
 		else
 			primary_guest(n, g);
 	}
+	n->resuming = false;
 }
 
 void primary_continue(struct node *n, struct command_req *r)
@@ -643,7 +645,8 @@ void primary_guest(struct node *n, struct guest_io *g)
 
 	g->stage = 0;
 	g->priv = n;
-	if (g->op != GUEST_READ && g->op != GUEST_SYNC && g->op != GUEST_EXTENT && primary_suspends(n)) {
+	if (g->op != GUEST_READ && g->op != GUEST_SYNC && g->op != GUEST_EXTENT &&
+	    (primary_suspends(n) || (n->suspended && !n->resuming))) { /* none overtakes those that wait */
 		suspend(n, g);
 		return;
 	}
