@@ -333,16 +333,6 @@ void node_started(struct node *n, int error, const char *why)
 	snprintf(n->start_why, sizeof(n->start_why), "%s", why);
 }
 
-static void start_synced(struct journal_sync *s, int error)
-{
-	struct node *n = s->owner;
-
-	if (error)
-		node_started(n, error, "the journal cannot be made durable");
-	else
-		ask_begin(n);
-}
-
 static void start_saved(struct save *s, int error)
 {
 	struct node *n = s->owner;
@@ -352,13 +342,29 @@ static void start_saved(struct save *s, int error)
 		return;
 	}
 	n->epoch_bound = n->st.epoch_high;
-	if (n->have_journal) {
-		n->com_sync.owner = n;
-		n->com_sync.done = start_synced;
-		journal_sync(&n->journal, &n->com_sync);
-		return;
-	}
 	ask_begin(n);
+}
+
+/* What was recovered may be in a volatile cache only: the state, which tells of it, follows. */
+static void start_synced(struct journal_sync *s, int error)
+{
+	struct node *n = s->owner;
+
+	if (error)
+		node_started(n, error, "the journal cannot be made durable");
+	else
+		node_save(n, &n->start_save, start_saved);
+}
+
+static void start(struct node *n)
+{
+	n->st.clean = false;
+	n->com_sync.owner = n;
+	n->com_sync.done = start_synced;
+	if (n->have_journal && !MUTANT("start-state-first"))
+		journal_sync(&n->journal, &n->com_sync);
+	else
+		start_synced(&n->com_sync, 0);
 }
 
 static void first_reason(struct node *n)
@@ -449,8 +455,7 @@ struct node *node_create(struct env *env, const struct node_config *config, cons
 		return NULL;
 	}
 	first_reason(n);
-	n->st.clean = false;
-	node_save(n, &n->start_save, start_saved);
+	start(n);
 	return n;
 }
 

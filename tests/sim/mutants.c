@@ -43,6 +43,9 @@ static const struct bias biases[] = {
 	/* ... with a toolstack that prepares, and orders what becomes of it behind the cut. */
 	{ .name = "prepares", .chaos_ms = 25, .cut_percent = 60, .quiet = true, .flush_ms = 8, .prepares = true,
 	  .link_timeout_ms = 100, .guest_slow = 4 },
+	/* ... and power fails behind it. */
+	{ .name = "prepare-cuts", .chaos_ms = 25, .cut_percent = 60, .quiet = true, .flush_ms = 6, .prepares = true,
+	  .link_timeout_ms = 100, .guest_slow = 8, .crash_bias = 400 },
 	/* The roles are swapped, under load, and power fails meanwhile. */
 	{ .name = "switches", .chaos_ms = 60, .switch_percent = 70, .quiet = true, .flush_ms = 20,
 	  .link_timeout_ms = 100, .guest_slow = 2, .crash_bias = 1000 },
@@ -183,6 +186,8 @@ static const struct mutant {
 	  "a delta lacks what the new primary wrote before its journal was drained" },
 	{ "rejoin-delta", "returns", 1, 572217,
 	  "an old primary gets a delta that knows nothing of its own uncommitted writes" },
+	{ "start-state-first", "returns", 6, 1,
+	  "what a start recovered is in the state before it is durable in the journal" },
 	{ "rejoin-served", "returns", 6, 11888,
 	  "a copy that is not level yet is served" },
 	{ "discard-forgotten", "discards", 6, 77169,

@@ -79,6 +79,29 @@ static void prepared(struct command_req *r)
 	}
 }
 
+static bool biased(const struct sim *s)
+{
+	return s->bias && s->bias->prepares;
+}
+
+static void power_fails(struct sim *s, int error)
+{
+	if (!error && s->phase == PHASE_RUN && world_faulty(s))
+		world_crash_later(s, &s->hosts[s->primary], 1);
+}
+
+/* What was aborted is in the next epoch: that one is durable when it is done. */
+static void flush_and_die(struct sim *s, struct event *e)
+{
+	struct host *h = &s->hosts[e->host];
+
+	if (s->phase == PHASE_RUN && h->index == s->primary && h->state == HOST_UP) {
+		host_begin(s, h);
+		world_flush(s, h, power_fails);
+		host_end(s, h);
+	}
+}
+
 static void settled(struct command_req *r)
 {
 	struct prepare *p = of(r);
@@ -94,6 +117,8 @@ static void settled(struct command_req *r)
 	} else if (!r->error) {
 		happened(s, H_PREPARED_DROPPED);
 		model_prepared(s, p->epoch, SETTLE_VOID);
+		if (biased(s) && one_in(s, 2) && world_faulty(s))
+			event_add(s, 1, p->host->index, flush_and_die);
 	} else if (r->error == -EBUSY || r->error == -ETIMEDOUT) {
 		p->state = READY; /* the order stands; asked again */
 		p->due = s->now + rnd_delay(s, 20 * MS);
@@ -161,11 +186,6 @@ static void prepare(struct sim *s, struct host *h)
 	give(s, h, CMD_PREPARE, prepared);
 	world_moment(s, &s->hosts[0], 6000, 4);
 	world_moment(s, &s->hosts[1], 6000, 4);
-}
-
-static bool biased(const struct sim *s)
-{
-	return s->bias && s->bias->prepares;
 }
 
 static void tick(struct sim *s, struct event *e)
