@@ -426,7 +426,7 @@ static void step(struct node *n)
 	submit(n, &a->io);
 }
 
-/* No primary any more: its map is no account of what happens from here on, and the state has ceased to name it. */
+/* No primary any more: its map is no account of what happens from here on. The state names it only for own.c. */
 static void leave(struct node *n)
 {
 	struct activity *a = &n->activity;
@@ -443,7 +443,7 @@ void activity_pump(struct node *n)
 
 	if (n->role != NODE_PRIMARY && (a->on || a->stands_in))
 		leave(n);
-	if (a->busy || a->revoking || n->role != NODE_PRIMARY || (n->stopping && !a->wait))
+	if (a->busy || a->revoking || n->role != NODE_PRIMARY || ((n->stopping || n->demote_step) && !a->wait))
 		return;
 	sweep_idle(n);
 	if (!a->want || (!a->on && !a->enlist) || n->now_ms < a->retry_ms)

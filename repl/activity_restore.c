@@ -154,6 +154,23 @@ void activity_restore(struct node *n, const struct boot *boot)
 	node_log(n, LOG_LVL_INFO, "the activity map names %" PRIu64 " bytes that are to be compared with the peer", bytes);
 }
 
+/* An ex-primary that came back before it was level: where its copy differs is what its map names. No other doubt is
+ * possible here than that the map is not to be had: then all is compared. */
+void activity_restore_own(struct node *n)
+{
+	struct activity_map m = { .images = NULL };
+
+	n->own = n->st.activity && !load(n, &m);
+	if (n->own) {
+		n->own_epoch = m.epoch;
+		for (struct image *img = n->images; img && !MUTANT("own-forgotten"); img = img->next)
+			apply_to(img, find(&m, img->id));
+	} else {
+		n->st.activity = 0;
+	}
+	free(m.images);
+}
+
 /*
  * No dirty sets were kept, but a map: a peer that has the map's epoch, or a later one, lacks nothing outside of what it
  * names. A peer below that has lost an epoch. (One that is above all that this node knows of is refused before: then this

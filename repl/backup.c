@@ -244,6 +244,8 @@ static void commit_visible(struct node *n)
 	memcpy(n->committed_name, e->name, sizeof(n->committed_name));
 	if (e->generation && e->generation != n->st.lineage.generation && e->generation == n->st.adopting.generation)
 		n->st.lineage = n->st.adopting;
+	if (n->st.rejoin)
+		own_forget(n);
 	n->st.rejoin = REJOIN_NONE; /* level with the primary */
 	n->peer_epoch = e->number;
 	/* The session's first one ends its sync; one prepared in an older session does not. */

@@ -15,7 +15,7 @@
  *   twophase.c  prepare, commit, abort                    prepared.c    the same on a backup
  *   view.c      what a backup's guest reads               twin.c        what it writes
  *   destage.c   from the journal to the images            merge.c       of seals, meanwhile
- *   demote.c    from primary to backup; the planned swap
+ *   demote.c    from primary to backup; the planned swap  own.c         ... what it wrote and its peer has not
  *   failover.c  promotion                                 restore.c     the journal's recovery
  *   fence.c     promotion without an order
  *   events.c    what happens, line by line
@@ -468,6 +468,8 @@ struct node {
 	struct command_req *demote_req, *switch_req, switch_flush, promote_req;
 	uint64_t switch_deadline_ms;
 	struct save demote_save;
+	bool own;                       /* rejoining: the images' miss sets say where this copy differs ... */
+	uint64_t own_epoch;             /* ... from each epoch that it ordered from this one on */
 	bool backup_wanted;             /* role=backup on a primary's SOURCE: only if its peer was promoted */
 	struct guest_io *parked, **parked_tail; /* until the role is settled */
 	uint32_t parked_count;
@@ -592,6 +594,7 @@ void activity_free(struct node *n);
 /* activity_restore.c */
 void activity_restore(struct node *n, const struct boot *boot);
 bool activity_stands_in(const struct node *n, uint64_t committed);
+void activity_restore_own(struct node *n); /* of a backup that is rejoining */
 
 /* verify.c */
 void verify_command(struct node *n, struct command_req *r);
@@ -756,6 +759,14 @@ void switch_peer_is(struct node *n, const struct hello *peer);
 bool demote_cancel(struct node *n, struct command_req *r);
 bool demote_cuts(const struct node *n); /* not while the role changes */
 bool node_open_for_writing(const struct node *n);
+
+/* own.c */
+bool own_known(const struct node *n, uint64_t *base);
+bool own_mapped(const struct node *n);
+void own_keep(struct node *n);
+void own_forget(struct node *n);
+void own_send(struct node *n);
+int own_frame(struct node *n, struct plink *l, const uint8_t *payload);
 
 /* live.c */
 void live_set(struct node *n, struct command_req *r);

@@ -53,7 +53,6 @@ void demote_begin(struct node *n, enum rejoin rejoin, void (*done)(struct node *
 	n->demote_step = D_QUIESCE;
 	n->demote_rejoin = (uint8_t)rejoin;
 	n->demote_done = done;
-	activity_revoke(n); /* a backup's writes pass it by */
 }
 
 static void primary_retire(struct node *n)
@@ -69,11 +68,14 @@ static void primary_retire(struct node *n)
 	n->sync_state = SYNC_IDLE;
 	n->unfit = n->unfit_told = n->catching_up = n->have_sets = n->go_on = false;
 	n->raised = n->stale = n->failed = false;
+	if (n->own)
+		own_keep(n);
 	n->activity.stands_in = false;
 	n->peer_met = n->peer_left = n->level = false; /* no failover by itself before a primary was met */
 	n->dir_touched = n->dir_touched_com = false;
 	for (struct image *i = n->images; i; i = i->next) {
-		dirty_free(&i->miss);
+		if (!n->own)
+			dirty_free(&i->miss);
 		dirty_free(&i->cur);
 		dirty_free(&i->com);
 		dirty_free(&i->bad);
@@ -155,7 +157,10 @@ static void save(struct node *n)
 	st->epoch = st->rejoin_epoch = n->acked_epoch > st->epoch ? n->acked_epoch : st->epoch;
 	memcpy(st->epoch_name, n->acked_name, sizeof(st->epoch_name));
 	st->epoch_wall_ms = n->acked_ms ? n->wall_ms - (n->now_ms - n->acked_ms) : st->epoch_wall_ms;
-	st->shared_generation = st->activity = 0;
+	st->shared_generation = 0;
+	n->own = st->rejoin && own_known(n, &n->own_epoch);
+	if (!own_mapped(n)) /* a backup's writes pass it by; an ex-primary's are in it */
+		st->activity = 0;
 	memset(&st->adopting, 0, sizeof(st->adopting));
 	if (MUTANT("switch-told-early") && n->switching)
 		tell_peer(n, st->epoch);

@@ -129,6 +129,8 @@ static void overlay_synced(struct journal_sync *s, int error)
 	st->role = NODE_PRIMARY;
 	st->had_peer = n->failover == &n->promote_req; /* a failover: nobody has this generation; a swap: the peer is level, and may be promoted */
 	n->have_sets = !st->rejoin; /* from here on it is known what a peer at this epoch lacks */
+	if (st->rejoin)
+		own_forget(n);
 	st->rejoin = REJOIN_NONE;
 	st->demoted = false;
 	st->epoch_high = st->epoch_high + EPOCH_AHEAD;

@@ -45,6 +45,7 @@ static const struct {
 	[FRAME_SETTLE] = { "SETTLE", false, 0 },
 	[FRAME_ABORTED] = { "ABORTED", false, 0 },
 	[FRAME_PROMOTE] = { "PROMOTE", false, 0 },
+	[FRAME_OWN] = { "OWN", false, OWN_MAX },
 };
 
 static const char *const refusals[REFUSAL_END] = {
@@ -228,13 +229,15 @@ int hello_encode(const struct hello *h, uint8_t *buf, size_t size)
 	put_u16(&p, h->proto_max);
 	put_bytes(&p, h->node, 16);
 	put_bytes(&p, h->pair, 16);
-	put_u8(&p, (uint8_t)(h->have_pair | h->overwrite << 1 | h->has_images << 2 | h->devices << 3 | (h->rejoin & 3) << 4));
+	put_u8(&p, (uint8_t)(h->have_pair | h->overwrite << 1 | h->has_images << 2 | h->devices << 3 | (h->rejoin & 3) << 4 |
+	                   h->own << 6));
 	put_u8(&p, (uint8_t)h->role);
 	lineage_put(&p, &h->lineage);
 	put_u64(&p, h->committed);
 	put_u64(&p, h->prepared);
 	put_u64(&p, h->epoch_high);
 	put_u64(&p, h->session_high);
+	put_u64(&p, h->own_epoch);
 	put_u32(&p, h->image_count);
 	for (uint32_t i = 0; i < h->image_count; i++) {
 		const struct hello_image *im = &h->images[i];
@@ -279,12 +282,14 @@ int hello_decode(struct hello *h, const uint8_t *buf, size_t len)
 	h->has_images = bits >> 2 & 1;
 	h->devices = bits >> 3 & 1;
 	h->rejoin = bits >> 4 & 3;
+	h->own = bits >> 6 & 1;
 	h->role = get_u8(&g);
 	lineage_get(&g, &h->lineage);
 	h->committed = get_u64(&g);
 	h->prepared = get_u64(&g);
 	h->epoch_high = get_u64(&g);
 	h->session_high = get_u64(&g);
+	h->own_epoch = get_u64(&g);
 	uint32_t count = get_u32(&g);
 
 	if (g.bad || count > IMAGES_MAX || h->role > 2 || h->prepared > UINT64_MAX / 2 || h->epoch_high > UINT64_MAX / 2 ||

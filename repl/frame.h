@@ -17,6 +17,7 @@
 #define FRAME_MAGIC 0x53464f4cu /* "LOFS" */
 #define FRAME_HEADER 88u        /* bytes */
 #define FRAME_DATA_MAX 65536u   /* payload of one DATA frame */
+#define OWN_MAX 4080u           /* payload of one OWN frame: 255 ranges */
 #define PROTO_MIN 1
 #define PROTO_MAX 1
 #define IMAGE_ID_MIN 16u           /* ids are inode numbers too; those below are the mount's own */
@@ -51,6 +52,7 @@ enum frame_type {
 	FRAME_SETTLE,    /* epoch: the prepared one; off: 1 take it, 0 drop it */
 	FRAME_ABORTED,   /* epoch: it is dropped; DONE says that it was taken */
 	FRAME_PROMOTE,   /* primary -> backup, which it is no more: be the primary, from this epoch on */
+	FRAME_OWN,       /* backup -> primary, before READY: image, payload: ranges that it wrote as an ex-primary; own.c */
 	FRAME_TYPE_END,
 };
 
@@ -97,6 +99,8 @@ struct hello {
 	uint8_t node[16], pair[16];
 	bool have_pair, overwrite, has_images, devices; /* devices: images, or what may become one, that are block devices */
 	uint8_t rejoin;       /* enum rejoin */
+	bool own;             /* and where it differs from each epoch behind own_epoch that it knows is said before READY */
+	uint64_t own_epoch;
 	int role;
 	struct lineage lineage;
 	uint64_t committed, prepared, epoch_high, session_high; /* prepared: 0 none */

@@ -208,6 +208,7 @@ static void backup_saved(struct save *s, int error)
 	node_log(n, LOG_LVL_INFO, "connected to %s (%s)", l->peer, l->tls[0] ? l->tls : "no TLS");
 	if (l->welcome.first_contact)
 		image_remove_foreign(n);
+	own_send(n);
 	live_capacity(n);
 	fence_session(n);
 	backup_session(n, l);

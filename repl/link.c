@@ -334,6 +334,8 @@ static int link_frame(struct node *n, struct plink *l, const uint8_t *payload)
 		return handshake_welcome(n, l, payload);
 	case FRAME_READY:
 		return n->role == NODE_PRIMARY ? handshake_ready(n, l) : n->switching ? 0 : -EPROTO;
+	case FRAME_OWN:
+		return own_frame(n, l, payload);
 	case FRAME_REFUSE:
 		return refuse_got(n, l);
 	case FRAME_BYE:

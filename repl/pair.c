@@ -32,6 +32,8 @@ void pair_hello(struct node *n, struct hello *h)
 	h->devices = device_any(n);
 	h->role = n->role;
 	h->rejoin = n->role == NODE_BACKUP ? n->st.rejoin : REJOIN_NONE;
+	h->own = h->rejoin && n->own;
+	h->own_epoch = h->own ? n->own_epoch : 0;
 	if (!n->journal_lost)
 		h->lineage = n->st.lineage;
 	h->committed = n->role == NODE_BACKUP ? n->committed : n->acked_epoch;
@@ -113,6 +115,35 @@ static bool descends(const struct lineage *younger, const struct lineage *older,
 	return a && (older_committed <= a->epoch || older_committed <= a->doubt);
 }
 
+/* The last epoch that this node has of the youngest generation that both come through. */
+static bool parted_at(const struct node *n, const struct lineage *theirs, uint64_t *epoch)
+{
+	const struct lineage *mine = &n->st.lineage;
+
+	for (uint32_t i = theirs->count + 1; i-- > 0;) {
+		uint64_t generation = i == theirs->count ? theirs->generation : theirs->past[i].generation;
+		const struct ancestor *a = lineage_find(mine, generation);
+
+		*epoch = generation == mine->generation ? n->acked_epoch : a ? a->epoch : 0;
+		if (a || generation == mine->generation)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * An ex-primary's copy is an epoch but for the ranges that it says: any that it ordered from own_epoch on. This node's
+ * sets are kept against the one at which they parted.
+ */
+static bool own_fits(const struct node *n, const struct hello *p)
+{
+	uint64_t epoch;
+
+	if (!n->have_sets || !parted_at(n, &p->lineage, &epoch) || epoch != n->acked_epoch)
+		return false;
+	return (p->own || MUTANT("rejoin-delta")) && p->own_epoch <= epoch && p->committed <= epoch;
+}
+
 static enum verdict refuse(unsigned *refusal, unsigned why)
 {
 	*refusal = why;
@@ -124,16 +155,19 @@ static enum verdict judge_lineage(const struct node *n, const struct hello *p, u
 {
 	const struct lineage *mine = &n->st.lineage;
 
-	if (!p->lineage.generation || p->rejoin == REJOIN_DISCARD)
+	if (!p->lineage.generation)
 		return PAIR_FULL;
+	if (p->rejoin == REJOIN_DISCARD)
+		return own_fits(n, p) ? PAIR_DELTA : PAIR_FULL;
 	if (p->lineage.generation == mine->generation || descends(mine, &p->lineage, p->committed)) {
 		if (p->committed > n->epoch_bound)
 			return refuse(refusal, REFUSE_LOST);
-		/* A copy that rejoins wrote something since that epoch, and cannot say what. */
-		if ((n->have_sets || MUTANT("delta-without-sets")) && (!p->rejoin || MUTANT("rejoin-delta")) &&
+		if (p->rejoin)
+			return own_fits(n, p) ? PAIR_DELTA : PAIR_FULL;
+		if ((n->have_sets || MUTANT("delta-without-sets")) &&
 		    (p->committed == n->acked_epoch || ((n->doubt_valid || n->prep) && p->committed == n->com.number)))
 			return PAIR_DELTA;
-		return !p->rejoin && activity_stands_in(n, p->committed) ? PAIR_DELTA : PAIR_FULL;
+		return activity_stands_in(n, p->committed) ? PAIR_DELTA : PAIR_FULL;
 	}
 	if (lineage_find(&p->lineage, mine->generation)) {
 		*stale = true;

@@ -71,7 +71,7 @@ static void table_refresh(struct node *n)
 static void begin(struct node *n)
 {
 	table_refresh(n);
-	if (n->role != NODE_PRIMARY || n->st.promoted || n->local_path)
+	if ((n->role != NODE_PRIMARY && !n->st.rejoin) || n->st.promoted || n->local_path)
 		n->st.activity = 0; /* writes pass it by */
 	int len = state_encode(&n->st, n->save_buf, STATE_MAX);
 

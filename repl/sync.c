@@ -472,7 +472,10 @@ void sync_begin(struct node *n, const struct hello *peer, bool full)
 	}
 	if (!full && n->activity.stands_in)
 		node_log(n, LOG_LVL_INFO, "what the activity map named is compared with the peer, and nothing else");
+	if (!full && peer->own)
+		node_log(n, LOG_LVL_INFO, "what either node wrote since they parted is compared, and nothing else");
 	node_reason(n, full ? "a full sync is running" :
+	               peer->own ? "what either node wrote since they parted is being compared" :
 	               n->activity.stands_in ? "what the activity map names is being compared with the peer" :
 	               "what changed while the peer was away is being sent");
 }

@@ -7,6 +7,7 @@
 require_root
 
 random_file "$AS/one.img" 3000001
+truncate -s 2G "$AS/large.img"
 random_file "$AS/two.img" 1000000
 pair_up
 flush "$A"
@@ -24,6 +25,8 @@ say "by itself, although it is mounted with role=primary"
 start_primary
 assert_eq "$(status "$A" .role)" backup "the old primary's role"
 wait_status "$B" .protected 60
+looked=$(($(metric "$B" sync_hashed_bytes_total) + $(metric "$B" sync_skipped_bytes_total)))
+assert_less "$looked" $((20 << 20)) "bytes looked at: what either wrote, in extents of 64 MiB; large.img is not of it"
 wait_status "$A" '.images | all(.state == "consistent")'
 [ ! -e "$A/lost.img" ] || fail "an image that was never committed is still there"
 for f in one.img two.img new.img; do

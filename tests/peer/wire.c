@@ -10,12 +10,13 @@
 
 static const char *const names[] = {
 	"?", "HELLO", "WELCOME", "READY", "REFUSE", "PING", "PONG", "CREDIT", "DATA", "ZERO", "SIZE", "CREATE", "UNLINK",
-	"RENAME", "IMAGE", "HASHQ", "HASHR", "COMMIT", "DONE", "REFUSED", "FENCE", "FENCED", "BYE", "PREPARE", "PREPARED", "SETTLE", "ABORTED",
+	"RENAME", "IMAGE", "HASHQ", "HASHR", "COMMIT", "DONE", "REFUSED", "FENCE", "FENCED", "BYE", "PREPARE", "PREPARED", "SETTLE",
+	"ABORTED", "PROMOTE", "OWN",
 };
 
 const char *type_name(unsigned type)
 {
-	return type <= ABORTED ? names[type] : "?";
+	return type <= OWN ? names[type] : "?";
 }
 
 unsigned type_number(const char *name)
@@ -23,7 +24,7 @@ unsigned type_number(const char *name)
 	char *end;
 	unsigned long v = strtoul(name, &end, 0);
 
-	for (unsigned i = 1; i <= ABORTED; i++)
+	for (unsigned i = 1; i <= OWN; i++)
 		if (!strcmp(names[i], name))
 			return i;
 	if (*end || v > 255)
@@ -135,6 +136,7 @@ static void hello_read(struct peer *p, const struct frame *f)
 	at += 8;
 	p->hello.epoch_high = get(&at, 8);
 	p->hello.session_high = get(&at, 8);
+	at += 8;
 	p->hello.count = (uint32_t)get(&at, 4);
 	for (uint32_t i = 0; i < p->hello.count; i++) {
 		uint64_t id = get(&at, 8), size = get(&at, 8), consistent = get(&at, 1), len = get(&at, 2);

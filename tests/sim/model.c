@@ -378,7 +378,7 @@ static bool probe_has(const struct probe_image *img, uint32_t count, uint64_t id
 }
 
 /* The primary's guest begins anew, with what a probe found. */
-void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, bool durable)
+void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, bool durable, bool in_flight)
 {
 	s->model.clock++;
 	for (unsigned i = 0; i < MODEL_IMAGES; i++) {
@@ -417,9 +417,9 @@ void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, 
 			if (m->issued[k] < v)
 				m->issued[k] = v;
 			if (durable)
-				m->floor[k] = v;
+				m->floor[k] = in_flight ? VERSION(0, 1) : v;
 		}
-		if (durable)
+		if (durable && !in_flight)
 			floor_attrs(m, a->op);
 	}
 	s->hosts[s->primary].probed = true;

@@ -423,7 +423,8 @@ void model_check_epoch(struct sim *s, const struct probe_image *img, uint32_t co
 /* strict: everything acknowledged must be there, not only what was synced. */
 void model_check_floor(struct sim *s, const struct probe_image *img, uint32_t count, bool strict);
 /* From now on this is what the primary's guest has. */
-void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, bool durable);
+/* durable: what img shows, is; in_flight: but for guests' requests that ended meanwhile, so nothing is promised yet. */
+void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, bool durable, bool in_flight);
 /* The overlay is gone: by a commit; by a crash, with all that was in flight. */
 void model_twin_drop(struct sim *s);
 void model_twin_void(struct sim *s);
@@ -591,6 +592,7 @@ struct sim {
 	uint32_t failover_life;
 	uint64_t fenced_us;  /* the old primary said so; 0: not yet */
 	bool failover_force, failover_live, failover_drop, failover_keep;
+	bool failover_in_flight; /* guests' requests that began before it ended behind it */
 	uint64_t failover_held; /* prepared when the primary died; 0: none */
 	struct prepare prepare;
 	uint64_t failover_epoch; /* 0: not given; NEVER: the right one; else so much too high */

@@ -93,7 +93,7 @@ void takeover_probed(struct sim *s, struct host *h, struct probe_image *img, uin
 	h->current = 0;
 	s->model.op |= PROMOTED_OP;
 	s->model.twin_base = s->model.twin_op;
-	model_rebase(s, img, count, true);
+	model_rebase(s, img, count, true, s->failover_in_flight);
 	model_twin_void(s);
 	h->power_lost = false;
 	guest_run(s, h, true);
@@ -127,6 +127,7 @@ void takeover_watch(struct sim *s, struct host *h)
 	struct event *e = event_add(s, 1, -1, watch);
 
 	s->failover_drop = false;
+	s->failover_in_flight = guest_inflight(s, h);
 	s->phase = PHASE_FAILOVER;
 	s->phase_since = s->now;
 	h->role = -1;
@@ -173,6 +174,7 @@ static void failover_done(struct command_req *r)
 		count_it(s);
 		if (s->hosts[s->primary].node) /* fenced, or cut off: its guest is fenced by whoever forced this */
 			host_crash(s, &s->hosts[s->primary], true);
+		s->failover_in_flight = guest_inflight(s, h);
 		guest_probe(s, h, takeover_probed);
 		return;
 	}

@@ -124,7 +124,7 @@ bool world_refused(struct sim *s, struct host *h, int error)
 static void primary_probed(struct sim *s, struct host *h, struct probe_image *img, uint32_t count)
 {
 	model_check_floor(s, img, count, !h->power_lost && !h->lossy);
-	model_rebase(s, img, count, h->power_lost);
+	model_rebase(s, img, count, h->power_lost, false);
 	h->power_lost = h->lossy = false;
 	guest_run(s, h, true);
 }

@@ -559,6 +559,45 @@ static bool failover_by_force_on_a_live_link(void)
 	return prim()->role == NODE_BACKUP && prim()->st.rejoin && put(0, 3, 9) == -EIO;
 }
 
+static uint64_t looked_at(void)
+{
+	return back()->counters.sync_hashed_bytes_total + back()->counters.sync_skipped_bytes_total;
+}
+
+static bool joined(void)
+{
+	side[1].host.config.can_accept = true;
+	for (int i = 0; i < 400 && !back()->protected_; i++)
+		tick();
+	return back()->protected_ && !prim()->st.rejoin && !prim()->own;
+}
+
+/* What it wrote and the peer never committed, and what the peer wrote since: nothing else is compared. */
+static bool old_primary_says_what_it_wrote(void)
+{
+	struct command force = { .verb = CMD_FAILOVER, .force = true };
+
+	CHECK(paired() && !put(0, 3, 7) && !say(0, "flush") && !put(0, 3, 8));
+	CHECK(!command(1, force) && !put(1, 20, 9));
+	CHECK(prim()->role == NODE_BACKUP && prim()->own && !looked_at());
+	CHECK(joined() && looked_at() == 2 * DIRTY_BLOCK);
+	return get(0, 3) == 7 && get(0, 20) == 9 && !wrong;
+}
+
+/* More runs than it may say: gaps are taken in, no run is left out. */
+static bool old_primary_wrote_everywhere(void)
+{
+	struct command force = { .verb = CMD_FAILOVER, .force = true };
+	uint64_t runs = 5000;
+
+	CHECK(paired() && !guest(0, (struct guest_io){ .op = GUEST_TRUNC, .len = 2 * runs * DIRTY_BLOCK }, "disk"));
+	CHECK(!say(0, "flush") && !command(1, force) && prim()->own);
+	for (uint64_t i = 0; i < runs; i++)
+		dirty_mark(&prim()->images->miss, 2 * i * DIRTY_BLOCK, 1);
+	CHECK(joined());
+	return looked_at() >= (2 * runs - 1) * DIRTY_BLOCK && !wrong;
+}
+
 /* ---- disks ---- */
 
 /* A record that the disk gives back otherwise is an error for who reads it, never data. */
@@ -628,6 +667,8 @@ int main(int argc, char **argv)
 	RUN(switchover);
 	RUN(discarded_backup_restarts);
 	RUN(failover_by_force_on_a_live_link);
+	RUN(old_primary_says_what_it_wrote);
+	RUN(old_primary_wrote_everywhere);
 	RUN(damaged_record_is_not_served);
 	RUN(full_disk_pauses_destage);
 	return check_end();
