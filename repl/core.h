@@ -207,6 +207,7 @@ struct plink {
 	bool have_hello, full;
 	int parked_role;        /* this node's, when it was refused ... */
 	uint64_t parked_generation; /* ... likewise */
+	unsigned parked_for;    /* REFUSE_*: why */
 	uint64_t told_committed, told_prepared; /* epochs in the HELLO that was sent */
 	int index;              /* in node's links */
 };

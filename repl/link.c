@@ -57,10 +57,15 @@ static void schedule_dial(struct node *n)
 	n->backoff_ms = wait * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : wait * 2;
 }
 
-/* A link that lasted is dialled again at once; one that comes and goes costs each side durable writes each time. */
+/*
+ * A link that lasted is dialled again at once, and one that a planned swap ended; one that comes and goes costs each side
+ * durable writes each time.
+ */
 static void dial_again(struct node *n, uint64_t lasted_ms)
 {
-	n->short_links = lasted_ms < BACKOFF_MAX_MS ? n->short_links + 1 : 0;
+	bool swap = n->switching || (n->failover && n->failover == &n->promote_req);
+
+	n->short_links = lasted_ms < BACKOFF_MAX_MS && !swap ? n->short_links + 1 : 0;
 	n->backoff_ms = 0;
 	if (n->short_links < 2)
 		return;
@@ -127,7 +132,7 @@ static bool for_good(unsigned refusal)
  * Nothing is tried again on this link, nor another one dialled, while it lasts. The peer ends it when it is mounted anew,
  * changes its role, or is told to connect; silence ends it too. One is kept: a second one is another peer, or a newer link.
  */
-static void park(struct node *n, struct plink *l)
+static void park(struct node *n, struct plink *l, unsigned refusal)
 {
 	for (int i = 0; i < LINKS_MAX; i++)
 		if (i != l->index && n->links[i].state == PL_PARKED)
@@ -135,6 +140,7 @@ static void park(struct node *n, struct plink *l)
 	l->state = PL_PARKED;
 	l->have_hello = false;
 	l->heard_ms = n->now_ms;
+	l->parked_for = refusal;
 	l->parked_role = n->role;
 	l->parked_generation = n->st.lineage.generation;
 }
@@ -185,7 +191,7 @@ void link_refuse(struct node *n, int link, unsigned refusal)
 		node_error(n, "peer %s refused: %s", n->links[link].peer, refusal_text(refusal));
 	link_send(n, link, &f, NULL, 0);
 	if (for_good(refusal) && n->links[link].state != PL_LIVE)
-		park(n, &n->links[link]);
+		park(n, &n->links[link], refusal);
 	else
 		link_drop(n, link, refusal_text(refusal));
 }
@@ -244,14 +250,15 @@ static int refuse_got(struct node *n, struct plink *l)
 
 	n->counters.link_refusals_total++;
 	n->peer_left |= refusal == REFUSE_DISCONNECTED;
-	node_error(n, "refused by %s: %s", l->peer, refusal_text(refusal));
 	if (refusal == REFUSE_SPLIT && l->have_hello)
 		pair_split(n, l);
+	else if (refusal != REFUSE_SPLIT || l->state != PL_PARKED || l->parked_for != REFUSE_SPLIT) /* pair_split() has said more */
+		node_error(n, "refused by %s: %s", l->peer, refusal_text(refusal));
 	node_reason(n, "refused by the peer: %s", refusal_text(refusal));
 	if (refusal != REFUSE_STALE && refusal != REFUSE_NEWER) /* which of the two is older we judge ourselves */
 		ask_judged(n, refusal);
 	if (for_good(refusal) && l->state != PL_LIVE) {
-		park(n, l);
+		park(n, l, refusal);
 		return 0;
 	}
 	if (refusal == REFUSE_STALE && n->role == NODE_BACKUP)

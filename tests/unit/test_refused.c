@@ -179,6 +179,45 @@ static bool a_parked_link_keeps_nobody_out(void)
 	return protected_now() && !wrong;
 }
 
+/* Each ends a link that did not last: in order, and no reason to wait. */
+static bool swaps_are_dialled_at_once(void)
+{
+	uint64_t most = 0;
+
+	CHECK(paired());
+	side[1].host.config.can_accept = true;
+	for (int i = 0; i < 12; i++) {
+		struct node *to = side[!(i % 2)].host.node;
+		uint64_t began_ms = side[0].host.now_ms;
+
+		CHECK(!say(i % 2, "switchover") && to->role == NODE_PRIMARY);
+		while (!to->protected_ && side[0].host.now_ms - began_ms < 20000)
+			pass(10);
+		CHECK(to->protected_);
+		if (side[0].host.now_ms - began_ms > most)
+			most = side[0].host.now_ms - began_ms;
+	}
+	printf("# the longest of 12 swaps: %u ms\n", (unsigned)most);
+	return most <= BACKOFF_BUSY_MS + 500 && !wrong;
+}
+
+/* Whose refusal comes first, and that both come: what each would lose is what is said in the end. */
+static bool a_split_brain_is_told_in_full(void)
+{
+	CHECK(paired() && !put(0, 3, 7) && !say(0, "flush"));
+	cut();
+	side[1].host.config.can_accept = false;
+	turn(0, 100);
+	CHECK(!put(0, 4, 8) && prim()->raised && !say(1, "failover"));
+	side[1].host.config.can_accept = true;
+	host_settle(&side[0].host);
+	live(5000, true);
+	CHECK(link_parked(prim()) && link_parked(back()));
+	printf("# %s\n# %s\n", prim()->last_error, back()->last_error);
+	return strstr(prim()->last_error, "bytes since") && strstr(back()->last_error, "bytes since") &&
+	       strstr(prim()->last_error, "discard-local") && strstr(back()->last_error, "discard-local");
+}
+
 int main(int argc, char **argv)
 {
 	check_begin(argc, argv);
@@ -191,5 +230,7 @@ int main(int argc, char **argv)
 	RUN(until_the_role_changes);
 	RUN(others_are_tried_again);
 	RUN(a_parked_link_keeps_nobody_out);
+	RUN(swaps_are_dialled_at_once);
+	RUN(a_split_brain_is_told_in_full);
 	return check_end();
 }
