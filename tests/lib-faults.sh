@@ -11,7 +11,7 @@
 
 : "${LINK_TIMEOUT_MS:=2000}"
 LOAD_BS=4k LOAD_SIZE=4M                  # of a write, of a pass (at most 4M)
-IMAGE_MB=64
+: "${IMAGE_MB:=64}"
 STALL_MS_MAX=$((LINK_TIMEOUT_MS + 1000)) # what a guest may see
 
 in_b() { # COMMAND...: in node b's network

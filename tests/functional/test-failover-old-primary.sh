@@ -4,47 +4,50 @@
 # EIO, neither copy is changed, and it stays the primary of nothing until the image is closed and discard-local says so.
 # One mounted as backup joins too, but not a primary whose peer was not promoted.
 . "$(dirname "$0")/../lib.sh" || exit 1
-require_root
-private_network "$@"
+. "$TESTS/lib-scenes.sh"
 
-random_file "$AS/disk.img" 3000000
-pair_up link-timeout=1s link-timeout=1s
+scene_pair
+write_mb "$A" 1 2 100
 flush "$A"
+kept_as old
 exec {guest}<>"$A/disk.img"
-dd if=/dev/urandom of="$A/disk.img" bs=64k count=2 conv=notrunc,fsync status=none
-cut_link
-wait_status "$A" '.mode == "unprotected"'
-wait_status "$B" '.link.state != "up"'
+KEPT=$T/kept.old told "$A" disk.img 300 32 # mirrored, never committed
+cable_out
 failover "$B"
-dd if=/dev/urandom of="$B/disk.img" bs=64k seek=5 count=2 conv=notrunc,fsync status=none
-old=$(sum "$AS/disk.img") new=$(sum "$B/disk.img")
-heal_link
+write_mb "$B" 2 3 200
+told "$B" two.img 5 32
+cable_in
 wait_status "$A" '.mode == "failed"'
 assert_match "$(status "$A" .reason)" "*ESTALE*discard-local*"
 must_fail dd if=/dev/zero of="$A/disk.img" bs=4k count=1 conv=notrunc status=none
-assert_eq "$(sum "$B/disk.img")" "$new" "the promoted copy"
-assert_eq "$(sum "$AS/disk.img")" "$old" "the old copy"
+assert_match "$OUT" "*Input/output error*"
+is_kept "$B"
+is_kept "$AS" "$T/kept.old"
 ctl_fails "$A" discard-local EBUSY
 exec {guest}>&-
 ctl "$A" discard-local || fail "$REPLY_LINE"
 assert_eq "$(status "$A" .role)" backup
 wait_status "$B" .protected
-assert_eq "$(sum "$A/disk.img")" "$new" "the old primary's copy, level"
+is_kept "$A"
+is_kept "$B"
 
 say "mounted as a backup while its peer is the backup: refused"
 stop "$B" "$A"
-start_primary link-timeout=1s
-colofs_mount "$BS" "$B" "role=primary,listen=127.0.0.1:$PEER_PORT,tls=$T/certs/b,peer-name=a"
+up "$A" primary # in SOURCE it is a backup: it says so, and waits
+up "$B" primary
 wait_status "$B" .protected
 ctl "$B" switchover || fail "$REPLY_LINE"
 wait_protected
+told "$A" two.img 100 3
+flush "$A"
 stop "$A"
-must_fail colofs_mount "$AS" "$A" "role=backup,peer=127.0.0.1:$PEER_PORT,tls=$T/certs/a"
+must_fail up "$A" backup
 assert_match "$OUT" "*switchover*discard-local*"
 
 say "mounted as a backup once its peer was promoted: it joins"
+is_kept "$AS"
 failover "$B"
-colofs_mount "$AS" "$A" "role=backup,peer=127.0.0.1:$PEER_PORT,tls=$T/certs/a"
+up "$A" backup
 assert_eq "$(status "$A" .role)" backup
 wait_status "$B" .protected
-assert_same "$A/disk.img" "$B/disk.img"
+end_equal "$B" "$A"

@@ -20,6 +20,7 @@ echo run >>"$T/runs"
 exit "\$(cat "$T/exit")"
 END
 chmod +x "$T/fence"
+ARMED="link-timeout=300ms,on-peer-loss=failover,fence=$T/fence"
 runs() {
 	[ "$(wc -l <"$T/runs")" -ge "$1" ]
 }
@@ -39,7 +40,12 @@ assert_eq "$(status "$B" .fence)" null
 stop "$B"
 
 say "the primary leaves in order: nothing"
-pair_up link-timeout=300ms "link-timeout=300ms,on-peer-loss=failover,fence=$T/fence"
+# in the foreground, with a stdin, a directory and a umask that are not the command's
+(cd "$T" && umask 027 && exec colofs -f "$BS" "$B" -o "role=backup,listen=127.0.0.1:$PEER_PORT,tls=$T/certs/b,peer-name=a,$ARMED") \
+	<"$T/plain" >"$T/b.log" 2>&1 {TICK}>&- &
+wait_for 10 test -e "$B/.colo/status" || fail "no backup: $(cat "$T/b.log")"
+start_primary link-timeout=300ms
+wait_protected
 assert_eq "$(status "$B" .fence.state)" armed
 stop "$A"
 wait_status "$B" '.link.state != "up" and .link.since_ms > 1500'

@@ -3,21 +3,17 @@
 # Both were written alone: both refuse, and say so; nobody merges. discard-local makes one of them the loser, which is
 # resynced from the other, and not promoted before that without force.
 . "$(dirname "$0")/../lib.sh" || exit 1
-require_root
-private_network "$@"
+. "$TESTS/lib-scenes.sh"
 
-random_file "$AS/disk.img" 3000001
-pair_up link-timeout=1s link-timeout=1s
+scene_pair
+write_mb "$A" 1 2 100
 flush "$A"
-cut_link
-wait_status "$A" '.mode == "unprotected"'
-wait_status "$B" '.link.state != "up"'
-dd if=/dev/urandom of="$A/disk.img" bs=4k count=5 seek=3 conv=notrunc,fsync status=none
+kept_as lost
+cable_out
+KEPT=$T/kept.lost told "$A" disk.img 3 5
 failover "$B"
-dd if=/dev/urandom of="$B/disk.img" bs=4k count=5 seek=30 conv=notrunc,fsync status=none
-cp "$A/disk.img" "$T/a.copy"
-cp "$B/disk.img" "$T/b.copy"
-heal_link
+told "$B" disk.img 30 5
+cable_in
 wait_status "$A" '.last_error.text | test("split brain")'
 wait_status "$B" '.last_error.text | test("split brain")'
 # 5 blocks of 4 KiB were written on each side; what is marked is 64 KiB blocks or less.
@@ -28,22 +24,22 @@ for m in "$A" "$B"; do
 		assert_match "$(status "$m" .last_error.text)" "*$(status "$other" .generation)*"
 	done
 done
-assert_same "$A/disk.img" "$T/a.copy"
-assert_same "$B/disk.img" "$T/b.copy"
+is_kept "$A" "$T/kept.lost"
+is_kept "$B"
 exec {guest}<>"$A/disk.img"
 ctl_fails "$A" discard-local EBUSY
 exec {guest}>&-
-cut_link
+in_b ip link set vb down
 ctl "$A" discard-local || fail "$REPLY_LINE"
 assert_eq "$(status "$A" .role)" backup
 ctl_fails "$A" failover ESTALE
 must_fail cat "$A/disk.img"
 kill9 "$A"
-start_primary link-timeout=1s
+up "$A" primary
 assert_eq "$(status "$A" .role)" backup "after a crash"
 ctl_fails "$A" failover ESTALE
-heal_link
+cable_in
 wait_status "$B" .protected
-assert_same "$A/disk.img" "$T/b.copy"
-assert_same "$B/disk.img" "$T/b.copy"
+is_kept "$A"
 ctl_fails "$B" discard-local EBUSY
+end_equal "$B" "$A"
