@@ -9,7 +9,8 @@ sent_some() {
 	[ "$(metric "$A" sync_sent_bytes_total)" -gt $(($1 + (2 << 20))) ]
 }
 
-scene_pair resync-rate=4M
+scene_pair
+ctl "$A" "set resync-rate 4M" || fail "$REPLY_LINE"
 write_mb "$A" 4 4 300
 write_mb "$A" 0 2 100 two.img
 flush "$A"
