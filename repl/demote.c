@@ -8,6 +8,7 @@
  * promoted without force, until a commit has brought it level.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core.h"
@@ -168,19 +169,32 @@ static void save(struct node *n)
 	node_save(n, &n->demote_save, saved);
 }
 
-static void synced(struct io *io)
+static void one_synced(struct node *n, int error)
 {
-	struct node *n = io->owner;
-
 	n->ios_busy--;
-	if (io->result && !n->demote_error)
-		n->demote_error = io->result;
+	if (error && !n->demote_error)
+		n->demote_error = error;
 	if (--n->demote_syncs)
 		return;
 	if (n->demote_error)
 		end(n, n->demote_error);
 	else
 		save(n);
+}
+
+/* Whatever the role will be: a later fdatasync that succeeds proves nothing any more. */
+static void image_synced(struct io *io)
+{
+	struct image *img = io->owner;
+
+	if (io->result)
+		image_sync_failed(img, io->result);
+	one_synced(img->node, img->sync_failed);
+}
+
+static void dir_synced(struct io *io)
+{
+	one_synced(io->owner, io->result);
 }
 
 /* What the state will say of the files is durable in them first. */
@@ -193,10 +207,10 @@ static void sync_files(struct node *n)
 		if (!i->file)
 			continue;
 		n->demote_syncs++;
-		i->sync_io = (struct io){ .op = IO_SYNC, .kind = FILE_IMAGE, .file = i->id, .done = synced, .owner = n };
+		i->sync_io = (struct io){ .op = IO_SYNC, .kind = FILE_IMAGE, .file = i->id, .done = image_synced, .owner = i };
 		submit(n, &i->sync_io);
 	}
-	n->dir_io = (struct io){ .op = IO_DIRSYNC, .kind = FILE_IMAGE, .done = synced, .owner = n };
+	n->dir_io = (struct io){ .op = IO_DIRSYNC, .kind = FILE_IMAGE, .done = dir_synced, .owner = n };
 	submit(n, &n->dir_io);
 }
 
@@ -371,7 +385,10 @@ static void swapped(struct node *n, int error)
 		return;
 	}
 	if (error) {
-		switch_end(n, -EIO, n->reason);
+		char why[sizeof(n->reason)];
+
+		snprintf(why, sizeof(why), "this node's images cannot be made durable: %s; nothing was changed", strerror(-error));
+		switch_end(n, -EIO, n->failed ? n->reason : why);
 		return;
 	}
 	n->switching = S_PROMOTE;

@@ -95,7 +95,7 @@ void images_collect(struct node *n)
 		next = i->next;
 		if (i->visible || i->next_visible || i->opens || i->direct || i->foreign || i->name[0])
 			continue; /* image_close() asks again */
-		if (i->claims.count || i->touched_com || i->background || n->com_syncs || n->reads ||
+		if (i->claims.count || i->touched_com || i->background || n->com_syncs || n->demote_step || n->reads ||
 		    sync_covers(n, i, 0, UINT64_MAX / 2) || verify_uses(n, i) ||
 		    (n->have_journal && (epoch_references(n, i) || !destage_clean(n)))) {
 			n->collect = true;

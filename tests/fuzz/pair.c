@@ -82,21 +82,25 @@ static bool carry(struct side *from, struct side *to)
 	return len;
 }
 
+uint32_t pair_step(uint32_t ios)
+{
+	uint32_t did = host_io(&side[0].host, ios) + host_io(&side[1].host, ios);
+	const struct node *n = side[1].host.node;
+
+	if (side[0].host.dialling && n && node_accepts(n) && (side[1].host.ready || n->start_wait)) {
+		side[0].link = host_link_open(&side[0].host, true);
+		side[1].link = host_link_open(&side[1].host, false);
+		did++;
+	}
+	did += carry(&side[0], &side[1]);
+	did += carry(&side[1], &side[0]);
+	return did;
+}
+
 void pump(void)
 {
-	for (int i = 0; i < 2000; i++) {
-		uint32_t did = host_io(&side[0].host, 16) + host_io(&side[1].host, 16);
-
-		if (side[0].host.dialling && side[1].host.node && node_accepts(side[1].host.node) && side[1].host.ready) {
-			side[0].link = host_link_open(&side[0].host, true);
-			side[1].link = host_link_open(&side[1].host, false);
-			did++;
-		}
-		did += carry(&side[0], &side[1]);
-		did += carry(&side[1], &side[0]);
-		if (!did)
-			break;
-	}
+	for (int i = 0; i < 2000 && pair_step(16); i++)
+		;
 	for (int i = 0; i < 2; i++)
 		host_settle(&side[i].host);
 }

@@ -26,6 +26,8 @@ bool boot(struct side *s);
 /* Killed, and started again. */
 void reboot(struct side *s);
 bool is_failed(struct side *s);
+/* Up to this many requests of each disk, and what lies on the wire; how much there was: 0 at rest. */
+uint32_t pair_step(uint32_t ios);
 /* Everything that goes on by itself, until nothing does. */
 void pump(void);
 /* The same, then a tick; a node that failed is started again. */
