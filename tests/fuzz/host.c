@@ -157,8 +157,26 @@ static int do_extent(const struct host_file *f, struct io *io)
 	return 0;
 }
 
+/* The device that was offered is the image's file from now on, hidden. */
+static int do_adopt(struct host *h, const struct io *io)
+{
+	struct host_file *f = host_file(h, FILE_IMAGE, io->off), *old = host_file(h, FILE_IMAGE, io->file);
+
+	if (!f || !f->capacity)
+		return -ENOENT;
+	if (old && old != f)
+		file_drop(old);
+	f->id = io->file;
+	f->name[0] = 0;
+	return 0;
+}
+
 static int do_file(struct host_file *f, struct io *io)
 {
+	if (f->capacity && io->op == IO_TRUNC)
+		return io->len > f->capacity ? -ENOSPC : 0;
+	if (f->capacity && io->op == IO_WRITE && io->off + io->len > f->capacity)
+		return -ENOSPC;
 	switch (io->op) {
 	case IO_READ:
 		host_file_read(f, io->off, io->buf, io->len);
@@ -200,6 +218,8 @@ static int carry_out(struct host *h, struct io *io)
 		return do_create(h, io);
 	case IO_RENAME:
 		return do_rename(h, io);
+	case IO_ADOPT:
+		return do_adopt(h, io);
 	case IO_STATE:
 		return do_state(h, io);
 	case IO_DIRSYNC:
@@ -400,7 +420,7 @@ int host_boot(struct host *h, char *err, size_t err_size)
 			continue;
 		struct boot_image *b = &images[boot.image_count++];
 
-		*b = (struct boot_image){ .id = f->id, .size = f->size, .mtime_ns = 1, .ctime_ns = 1 };
+		*b = (struct boot_image){ .id = f->id, .size = f->size, .capacity = f->capacity, .mtime_ns = 1, .ctime_ns = 1 };
 		memcpy(b->name, f->name, sizeof(b->name));
 	}
 	h->ready = h->stopped = h->dialling = h->fencing = h->fence_killed = false;

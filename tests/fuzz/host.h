@@ -25,6 +25,7 @@ struct host_file {
 	bool used, hidden_only; /* hidden_only: no name, .colofs/i<id> */
 	uint8_t kind;
 	uint64_t id, size;
+	uint64_t capacity; /* it is a block device of that size */
 	char name[HOST_NAME];
 	uint8_t *data;
 	size_t kept; /* bytes in data */
