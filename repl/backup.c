@@ -349,16 +349,6 @@ void backup_commit_failed(struct node *n, int err)
 		i->committing = false;
 }
 
-/* The cut: names and sizes of images in their first sync are noted. False: the commit failed. */
-bool backup_commit_adopt(struct node *n)
-{
-	int err = put_adopted(n, n->com_ep);
-
-	if (err)
-		backup_commit_failed(n, err);
-	return !err;
-}
-
 /* com_ep's record is appended: make it durable. */
 void backup_sync(struct node *n)
 {

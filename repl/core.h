@@ -646,7 +646,6 @@ void backup_session(struct node *n, struct plink *l);
 void backup_link_down(struct node *n);
 void backup_pump(struct node *n);
 void backup_free(struct node *n);
-bool backup_commit_adopt(struct node *n);
 void backup_commit_append(struct node *n);
 void backup_commit_failed(struct node *n, int err);
 void backup_sync(struct node *n);

@@ -630,17 +630,6 @@ void journal_pump(struct journal *j, uint64_t now_ms, bool quiet)
 	journal_reads_pump(j);
 }
 
-bool journal_idle(const struct journal *j)
-{
-	for (uint32_t i = 0; i < j->batch_used; i++) {
-		uint8_t state = j->batches[(j->batch_first + i) % j->batch_count].state;
-
-		if (state == BATCH_WRITING || (!j->failed && state != BATCH_FREE))
-			return false;
-	}
-	return !j->syncing && !j->creating && !j->removing && !j->activating && journal_reads_idle(j);
-}
-
 const struct batch *journal_in_memory(const struct journal *j, uint64_t pos)
 {
 	for (uint32_t i = 0; i < j->batch_used; i++) {

@@ -191,13 +191,11 @@ void journal_pump(struct journal *j, uint64_t now_ms, bool quiet);
 /* Give a segment that is not in use back to the file system, which is full; none is made anew for a while. False: there
  * is none, or one is on its way out already. */
 bool journal_shrink(struct journal *j, uint64_t now_ms);
-bool journal_idle(const struct journal *j);
 
 /* ---- reading ---- */
 /* Verified: the record's payload is read whole and its checksum compared; -EBADMSG. pos, len lie in one
  * batch. dst may be unaligned; pos, len and dst are used up. */
 void journal_read(struct journal *j, struct jread *r);
-uint64_t journal_segment_of(const struct journal *j, uint64_t pos);
 
 /* ---- recovery ---- */
 struct journal_tail {
@@ -236,7 +234,6 @@ int journal_reads_init(struct journal *j);
 void journal_reads_free(struct journal *j);
 void journal_cache_drop(struct journal *j);
 void journal_reads_pump(struct journal *j);
-bool journal_reads_idle(const struct journal *j);
 /* The batch still in memory that holds pos, or NULL. */
 const struct batch *journal_in_memory(const struct journal *j, uint64_t pos);
 

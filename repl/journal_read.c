@@ -49,23 +49,10 @@ void journal_reads_free(struct journal *j)
 	free(j->cache_pos);
 }
 
-bool journal_reads_idle(const struct journal *j)
-{
-	for (uint32_t i = 0; i < JREADS_MAX; i++)
-		if (j->read_slots[i].read)
-			return false;
-	return !j->reads_waiting && !j->reads_done;
-}
-
 /* A segment begins a new life: descriptors of its old one are void. */
 void journal_cache_drop(struct journal *j)
 {
 	memset(j->cache_pos, 0xff, CACHE_BLOCKS * sizeof(*j->cache_pos));
-}
-
-uint64_t journal_segment_of(const struct journal *j, uint64_t pos)
-{
-	return pos / j->segment_size;
 }
 
 static void reads_start(struct journal *j);
