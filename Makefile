@@ -74,8 +74,8 @@ $(addprefix $(BUILD)/unit/,test_alloc test_pair test_alone test_fence test_refus
 $(BUILD)/failing/colofs: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(CORE) $(SHELL_SRC) $(FS) tests/failing/nth.c)
 	$(LINK)
 $(BUILD)/failing/colofs: LDHARDEN += $(WRAP_ALLOC) -Wl,--wrap=strdup
-$(BUILD)/unit/test_alloc: $(BUILD)/tests/fuzz/alloc.o
-$(BUILD)/unit/test_alloc: LDHARDEN += $(WRAP_ALLOC)
+$(addprefix $(BUILD)/unit/,test_alloc test_swap): $(BUILD)/tests/fuzz/alloc.o
+$(addprefix $(BUILD)/unit/,test_alloc test_swap): LDHARDEN += $(WRAP_ALLOC)
 # The simulator has its own objects of the core: with the faults of repl/mutant.h in them, asleep. It
 # runs millions of steps: optimised further, for this machine, without the run-time hardening; asserts in place.
 SIM_CFLAGS = -std=gnu11 $(WARN) -fno-delete-null-pointer-checks -fno-strict-overflow -fno-strict-aliasing -fPIE \

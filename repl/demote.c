@@ -387,7 +387,7 @@ static void swapped(struct node *n, int error)
 	if (error) {
 		char why[sizeof(n->reason)];
 
-		snprintf(why, sizeof(why), "this node's images cannot be made durable: %s; nothing was changed", strerror(-error));
+		snprintf(why, sizeof(why), "this node cannot become a backup: %s; nothing was changed", strerror(-error));
 		switch_end(n, -EIO, n->failed ? n->reason : why);
 		return;
 	}

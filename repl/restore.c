@@ -480,7 +480,14 @@ int restore_open_empty(struct node *n)
 	n->st.tail_slot = n->st.tail_off = 0;
 	n->st.incarnation++;
 	n->arena = n->arena ? n->arena : arena_create(ARENA_BYTES);
-	return n->arena ? open_logs(n, &n->kept) : -ENOMEM;
+	int err = n->arena ? open_logs(n, &n->kept) : -ENOMEM;
+
+	if (err) { /* the next try begins anew: half a journal must not pass for an open one */
+		destage_free(n);
+		journal_free(&n->journal);
+		journal_free(&n->overlay);
+	}
+	return err;
 }
 
 /* The state names it: appending may begin. */

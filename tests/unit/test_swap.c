@@ -5,6 +5,7 @@
  * primaries that are served, what was acknowledged is there afterwards, the reply says what became of it, and the pair goes
  * on, with a failover where both are backups. What goes well is in test_pair.
  */
+#include "../fuzz/alloc.h"
 #include "alone.h"
 
 #define VALUE 7u /* in block 3, flushed; then VALUE + 1, acknowledged before the order */
@@ -199,6 +200,29 @@ static bool new_primarys_disk_fails(void)
 	return disk_fails(1, -EIO) && refused;
 }
 
+/* Memory is short in the middle of it; the nodes are whole again afterwards. */
+static bool memory_is_short(void)
+{
+	uint64_t last = UINT64_MAX;
+
+	done = refused = 0;
+	for (uint64_t i = 1; i <= last; i++) {
+		CHECK(ready_to_swap());
+		alloc_fail_count = 1;
+		alloc_count = 0;
+		alloc_fail_at = i;
+		give(0, (struct command){ .verb = CMD_SWITCHOVER });
+		see();
+		alloc_fail_at = 0;
+		last = alloc_count < i ? 0 : last;
+		CHECK(judged("allocation", i));
+		CHECK(!is_primary(0) || !say(0, "switchover")); /* nothing half made is in the way */
+		CHECK(nothing_lost());
+	}
+	printf("# %u done, %u refused\n", done, refused);
+	return done && refused;
+}
+
 /* The kernel says once that an fdatasync failed: a swap that asked for it must not be the one that swallows it. */
 static bool an_fdatasync_fails(void)
 {
@@ -215,7 +239,7 @@ static bool an_fdatasync_fails(void)
 		uint64_t before = side[0].host.io_count;
 
 		see();
-		met = before == i - 1 && strstr(order.reply, "cannot be made durable");
+		met = before == i - 1 && strstr(order.reply, "cannot become a backup");
 	}
 	CHECK(met && order.error == -EIO && said("nothing was changed") && is_primary(0));
 	CHECK(say(0, "flush") == -EIO); /* although the next ones succeed */
@@ -573,10 +597,12 @@ static bool fenced_after_writing_alone(void)
 
 int main(int argc, char **argv)
 {
+	host_realloc = __real_realloc;
 	check_begin(argc, argv);
 	RUN(old_primarys_disk_fails);
 	RUN(old_primarys_disk_is_full);
 	RUN(new_primarys_disk_fails);
+	RUN(memory_is_short);
 	RUN(an_fdatasync_fails);
 	RUN(an_unlinked_image_is_closed);
 	RUN(link_is_cut);
