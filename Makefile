@@ -69,7 +69,8 @@ $(UNIT): $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/all.a
 	$(LINK)
 WRAP_ALLOC := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc reallocarray aligned_alloc mmap)
 # Its allocators stand between the core and libc.
-$(addprefix $(BUILD)/unit/,test_alloc test_pair test_alone test_fence test_refused test_activity test_swap test_device test_words test_orders test_told): $(BUILD)/tests/fuzz/host.o $(BUILD)/tests/fuzz/pair.o
+PAIRED := alloc pair alone fence refused activity swap discard device words orders told
+$(addprefix $(BUILD)/unit/test_,$(PAIRED)): $(BUILD)/tests/fuzz/host.o $(BUILD)/tests/fuzz/pair.o
 # The daemon whose Nth allocation fails: tests/functional/test-alloc-failures.sh.
 $(BUILD)/failing/colofs: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(CORE) $(SHELL_SRC) $(FS) tests/failing/nth.c)
 	$(LINK)

@@ -3,55 +3,9 @@
  * Orders that cannot be carried out, or not to their end, and starts in a role that SOURCE does not allow: each is refused
  * with the errno and the words of the contract, changes nothing, and what the user is told to do works.
  */
-#include "alone.h"
+#include "orders.h"
 
-static struct command_req order, second;
-
-static bool answered;
-
-static void reply_came(struct command_req *r)
-{
-	answered |= r == &order;
-}
-
-/* Given, not waited for. */
-static void give_to(struct command_req *r, int at, struct command c)
-{
-	*r = (struct command_req){ .cmd = c, .done = reply_came };
-	answered &= r != &order;
-	host_begin(&side[at].host);
-	node_command(side[at].host.node, r);
-	host_end(&side[at].host);
-}
-
-static void give(int at, struct command c)
-{
-	give_to(&order, at, c);
-}
-
-static bool said(const char *text)
-{
-	if (answered && strstr(order.reply, text))
-		return true;
-	printf("# reply: %s\n", answered ? order.reply : "none");
-	return false;
-}
-
-static bool replied(const char *text)
-{
-	if (strstr(pair_reply, text))
-		return true;
-	printf("# reply: %s\n", pair_reply);
-	return false;
-}
-
-static int get(int at, uint32_t block)
-{
-	static uint8_t buf[BLOCK];
-	int error = guest(at, (struct guest_io){ .op = GUEST_READ, .off = block * BLOCK, .len = BLOCK, .buf = buf }, "disk");
-
-	return error ? error : buf[0];
-}
+static struct command_req second;
 
 /* A guest's request whose error is none of the harness's faults. */
 static int ask(int at, struct guest_io g)
@@ -310,9 +264,7 @@ static bool verify_is_interrupted(void)
 	CHECK(paired());
 	give(0, (struct command){ .verb = CMD_VERIFY });
 	CHECK(!answered);
-	host_begin(&side[0].host);
-	node_command_cancel(prim(), &order);
-	host_end(&side[0].host);
+	interrupt(0);
 	CHECK(order.error == -EINTR && said("interrupted"));
 	give(0, (struct command){ .verb = CMD_VERIFY }); /* its reads are still under way */
 	CHECK(order.error == -EBUSY && said("a verify is running"));
@@ -439,9 +391,7 @@ static bool an_order_without_an_answer(void)
 	side[1].host.config.can_accept = false;
 	give(0, (struct command){ .verb = CMD_COMMIT, .have_epoch = true, .epoch = epoch });
 	CHECK(!answered);
-	host_begin(&side[0].host);
-	node_command_cancel(prim(), &order);
-	host_end(&side[0].host);
+	interrupt(0);
 	CHECK(order.error == -EINTR && prim()->prep == PREP_COMMIT); /* the order stands */
 	give(0, (struct command){ .verb = CMD_COMMIT, .have_epoch = true, .epoch = epoch });
 	turn(0, 3000);

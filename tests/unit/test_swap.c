@@ -6,59 +6,9 @@
  * on, with a failover where both are backups. What goes well is in test_pair.
  */
 #include "../fuzz/alloc.h"
-#include "alone.h"
+#include "orders.h"
 
 #define VALUE 7u /* in block 3, flushed; then VALUE + 1, acknowledged before the order */
-
-static struct command_req order;
-static bool answered;
-
-static void reply_came(struct command_req *r)
-{
-	(void)r;
-	answered = true;
-}
-
-/* Begins a command and does not wait for it. */
-static void give(int at, struct command c)
-{
-	memset(&order, 0, sizeof(order));
-	order.cmd = c;
-	order.done = reply_came;
-	answered = false;
-	host_begin(&side[at].host);
-	node_command(side[at].host.node, &order);
-	host_end(&side[at].host);
-}
-
-static int get(int at, uint32_t block)
-{
-	static uint8_t buf[BLOCK];
-	int error = guest(at, (struct guest_io){ .op = GUEST_READ, .off = block * BLOCK, .len = BLOCK, .buf = buf }, "disk");
-
-	return error ? error : buf[0];
-}
-
-static bool said(const char *text)
-{
-	if (answered && strstr(order.reply, text))
-		return true;
-	printf("# reply: %s\n", answered ? order.reply : "none");
-	return false;
-}
-
-static bool replied(const char *text)
-{
-	if (strstr(pair_reply, text))
-		return true;
-	printf("# reply: %s\n", pair_reply);
-	return false;
-}
-
-static bool is_primary(int at)
-{
-	return side[at].host.node->role == NODE_PRIMARY;
-}
 
 /* Two that are served as primaries would be two lineages. */
 static bool one_primary_at_most(void)
@@ -145,22 +95,6 @@ static bool judged(const char *what, uint64_t number)
 		printf("# %s %u: %s; roles %d and %d\n", what, (unsigned)number, answered ? order.reply : "no reply",
 		       prim()->role, back()->role);
 	return good && nothing_lost();
-}
-
-/* One request of each disk, what lies on the wire, a millisecond. Whether the order is still without an answer. */
-static bool step(void)
-{
-	pair_step(1);
-	for (int s = 0; s < 2; s++)
-		host_tick(&side[s].host, 1);
-	return !answered;
-}
-
-/* Until it has one; a node that fails stays as it is. */
-static void see(void)
-{
-	for (int i = 0; i < 10000 && step(); i++)
-		;
 }
 
 static bool disk_fails(int at, int error)
@@ -297,9 +231,7 @@ static bool order_is_interrupted(void)
 		for (uint32_t k = 0; k < i && reached; k++)
 			reached = step();
 		if (!answered) {
-			host_begin(&side[0].host);
-			node_command_cancel(prim(), &order);
-			host_end(&side[0].host);
+			interrupt(0);
 			CHECK(answered && order.error == -EINTR);
 		}
 		CHECK(nothing_lost());
@@ -452,9 +384,7 @@ static bool interrupted_before_it_began(void)
 	write_hangs(&slow);
 	give(0, (struct command){ .verb = CMD_SWITCHOVER });
 	CHECK(!answered);
-	host_begin(&side[0].host);
-	node_command_cancel(prim(), &order);
-	host_end(&side[0].host);
+	interrupt(0);
 	CHECK(order.error == -EINTR && said("nothing was changed") && is_primary(0) && !prim()->switching);
 	return nothing_lost() && is_primary(0);
 }
@@ -481,118 +411,13 @@ static bool nobody_takes_over(void)
 	while (is_primary(0))
 		CHECK(step());
 	for (int t = 0; t < 5000 && !answered; t += 50) { /* its words reach nobody; nor does silence end the link */
-		node_link_rx(prim(), prim()->live < 0 ? side[0].link : prim()->live, "", 0);
+		if (prim()->live >= 0)
+			node_link_rx(prim(), prim()->live, "", 0);
 		host_settle(&side[0].host);
 		host_tick(&side[0].host, 50);
 	}
 	CHECK(order.error == -ETIMEDOUT && said("`failover` there") && !is_primary(0));
 	return nothing_lost();
-}
-
-/* ---- a copy that loses ---- */
-
-/* Both were written alone. */
-static bool split(void)
-{
-	if (!paired() || put(0, 3, VALUE) || say(0, "flush") || say(0, "disconnect") || put(0, 3, VALUE + 1))
-		return false;
-	side[0].host.config.role = side[1].host.config.role = -1;
-	host_settle(&side[1].host);
-	cut();
-	if (say(1, "failover") || put(1, 3, VALUE + 2))
-		return false;
-	return prim()->raised && is_primary(0) && is_primary(1);
-}
-
-/* Either of the two may be the one that loses; afterwards both are what the other was. */
-static bool loser_is_discarded(int loser)
-{
-	int winner = !loser;
-
-	CHECK(split() && (loser == 0 || !say(1, "disconnect")));
-	CHECK(!say(loser, "discard-local") && !is_primary(loser) && get(loser, 3) != (loser ? 9 : 8));
-	CHECK(!say(loser, "connect") && !say(winner, "connect"));
-	for (int i = 0; i < 400 && !side[winner].host.node->protected_; i++)
-		pass(50);
-	int want = winner ? VALUE + 2 : VALUE + 1;
-
-	return side[winner].host.node->protected_ && get(0, 3) == want && get(1, 3) == want;
-}
-
-static bool the_old_primary_loses(void)
-{
-	return loser_is_discarded(0);
-}
-
-static bool the_promoted_one_loses(void)
-{
-	return loser_is_discarded(1);
-}
-
-/* An older copy is served no more from the order on, so no failure may make it a primary again. */
-static bool discard_with_a_disk_that_fails(void)
-{
-	bool reached = true;
-	uint32_t failures = 0;
-
-	for (uint64_t i = 1; reached; i++) {
-		CHECK(split());
-		side[0].host.io_count = 0;
-		side[0].host.io_fail_at = i;
-		side[0].host.fail_error = -EIO;
-		give(0, (struct command){ .verb = CMD_DISCARD_LOCAL });
-		see();
-		reached = side[0].host.io_count >= i;
-		side[0].host.io_fail_at = 0;
-		CHECK(answered);
-		failures += order.error != 0;
-		CHECK(!order.error || (order.error == -EIO && (said("mount again") || said("state file")) && prim()->failed));
-		CHECK(order.error || !is_primary(0));
-		CHECK(put(0, 3, 99) == -EIO);
-	}
-	printf("# %u failures\n", failures);
-	return failures >= 2;
-}
-
-static bool discard_of_a_backup_that_cannot_be_saved(void)
-{
-	CHECK(paired() && !put(0, 3, VALUE) && !say(0, "flush"));
-	cut();
-	side[1].host.fail_error = -EIO;
-	side[1].host.fail_next = 100;
-	CHECK(say(1, "discard-local") == -EIO && replied("state file cannot be written"));
-	side[1].host.fail_next = 0;
-	return back()->failed && get(1, 3) == -EIO;
-}
-
-static bool discard_is_interrupted(void)
-{
-	CHECK(split());
-	give(0, (struct command){ .verb = CMD_DISCARD_LOCAL });
-	CHECK(!answered);
-	CHECK(say(0, "discard-local") == -EBUSY); /* one at a time; the first goes on meanwhile */
-	CHECK(split());
-	give(0, (struct command){ .verb = CMD_DISCARD_LOCAL });
-	host_begin(&side[0].host);
-	node_command_cancel(prim(), &order);
-	host_end(&side[0].host);
-	CHECK(order.error == -EINTR && said("may still change"));
-	for (int i = 0; i < 400 && !back()->protected_; i++)
-		pass(50);
-	return back()->protected_ && !is_primary(0) && get(0, 3) == VALUE + 2;
-}
-
-/* `failover force` over a live link: who wrote alone before has something of its own to lose, and waits for an order. */
-static bool fenced_after_writing_alone(void)
-{
-	CHECK(paired() && !put(0, 3, VALUE) && !say(0, "flush"));
-	prim()->raised = true; /* a session that is to end with its sync */
-	struct command force = { .verb = CMD_FAILOVER, .force = true };
-
-	CHECK(!command(1, force) && is_primary(1));
-	CHECK(prim()->failed && is_primary(0) && strstr(prim()->reason, "was written alone") &&
-	      strstr(prim()->reason, "discard-local"));
-	return put(0, 3, 9) == -EIO && get(1, 3) == VALUE;
 }
 
 int main(int argc, char **argv)
@@ -616,11 +441,5 @@ int main(int argc, char **argv)
 	RUN(interrupted_before_it_began);
 	RUN(umount_ends_a_swap);
 	RUN(nobody_takes_over);
-	RUN(the_old_primary_loses);
-	RUN(the_promoted_one_loses);
-	RUN(discard_with_a_disk_that_fails);
-	RUN(discard_of_a_backup_that_cannot_be_saved);
-	RUN(discard_is_interrupted);
-	RUN(fenced_after_writing_alone);
 	return check_end();
 }

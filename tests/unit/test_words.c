@@ -97,7 +97,7 @@ static bool spoilt_commits(void)
 	for (int i = 0; i < 8; i++) {
 		uint8_t named[8 + 3];
 
-		CHECK(session());
+		CHECK(session() && (i != 7 || !say(0, "prepare"))); /* 7: nothing is committed behind what is prepared */
 		struct frame f = commit_frame(FRAME_COMMIT);
 		uint64_t generation = back()->st.lineage.generation;
 
@@ -111,13 +111,9 @@ static bool spoilt_commits(void)
 		f.epoch += i == 4;
 		f.session += i == 5;
 		named[0] ^= i == 6;   /* of a generation that was not agreed on */
-		if (i == 7)
-			back()->prep_ep = back()->cur_ep; /* one is prepared: nothing is committed behind its back */
 		uint64_t committed = back()->committed;
 
 		hear(1, f, named, sizeof(named));
-		if (i == 7)
-			back()->prep_ep = NULL;
 		CHECK(back()->committed == committed && !back()->com_ep && ended(1, "COMMIT frame that no sound peer"));
 	}
 	return true;
