@@ -20,6 +20,33 @@ static bool split(void)
 	return prim()->raised && is_primary(0) && is_primary(1);
 }
 
+/* Both say what each would lose, and go on saying it: the peer's word, which says less, comes later or sooner. */
+static bool what_would_be_lost_is_said(void)
+{
+	for (int first = 0; first < 2; first++) {
+		CHECK(split() && !say(0, "connect"));
+		host_settle(&side[0].host);
+		side[0].link = host_link_open(&side[0].host, true);
+		side[1].link = host_link_open(&side[1].host, false);
+		for (int i = 0; i < 10; i++) { /* all that one says, then all that the other does */
+			int from = i % 2 ? !first : first;
+			struct host_link *l = &side[from].host.links[side[from].link];
+			static uint8_t buf[1u << 16];
+			size_t len = l->len;
+
+			memcpy(buf, l->tx, len);
+			host_link_take(&side[from].host, side[from].link, len);
+			host_link_rx(&side[!from].host, side[!from].link, buf, len);
+		}
+		for (int at = 0; at < 2; at++) {
+			CHECK(strstr(side[at].host.node->last_error, "split brain behind epoch") &&
+			      strstr(side[at].host.node->last_error, "65536 bytes since"));
+			CHECK(strstr(side[at].host.node->reason, "split brain"));
+		}
+	}
+	return true;
+}
+
 /* Either of the two may be the one that loses; afterwards both are what the other was. */
 static bool loser_is_discarded(int loser)
 {
@@ -112,6 +139,7 @@ static bool fenced_after_writing_alone(void)
 int main(int argc, char **argv)
 {
 	check_begin(argc, argv);
+	RUN(what_would_be_lost_is_said);
 	RUN(the_old_primary_loses);
 	RUN(the_promoted_one_loses);
 	RUN(discard_with_a_disk_that_fails);
