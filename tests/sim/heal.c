@@ -90,7 +90,7 @@ static void heal_watch(struct sim *s, struct event *e)
 		guest_run(s, &s->hosts[i], false);
 		idle &= !guest_inflight(s, &s->hosts[i]);
 	}
-	if (!idle) {
+	if (!idle || world_flushing(s)) {
 		watch_later(s, 5);
 		return;
 	}

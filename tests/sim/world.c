@@ -289,6 +289,11 @@ void world_flush(struct sim *s, struct host *h, void (*then)(struct sim *s, int 
 	}
 }
 
+bool world_flushing(const struct sim *s)
+{
+	return s->flushes[FLUSHES_MAX - 1].busy;
+}
+
 void world_gone(struct sim *s, struct host *h)
 {
 	for (unsigned i = 0; i < FLUSHES_MAX; i++)

@@ -21,5 +21,6 @@ void roles_stale(struct sim *s, struct host *h, uint64_t epoch);
 void roles_started(struct sim *s, struct host *h);
 /* Within a batch for h. then: called with the verdict; may be NULL. */
 void world_flush(struct sim *s, struct host *h, void (*then)(struct sim *s, int error));
+bool world_flushing(const struct sim *s); /* one with a sequel: there is no room for another */
 
 #endif
