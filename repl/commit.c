@@ -92,8 +92,10 @@ static void shared_saved(struct save *s, int error)
 		return;
 	}
 	n->raised = false;
-	n->protected_ = true;
 	n->have_sets = true;
+	if (n->sync_state != SYNC_IDLE)
+		return; /* a resync was ordered meanwhile: its end is that of all */
+	n->protected_ = true;
 	n->link_since_ms = n->now_ms;
 	node_reason(n, "every write is mirrored to the peer");
 	node_log(n, LOG_LVL_INFO, "protected: the peer holds epoch %" PRIu64, n->acked_epoch);
@@ -466,6 +468,8 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 	event(n, "refused", "\"epoch\": %" PRIu64 ", \"errno\": \"%s\"", epoch, errno_name(error));
 	node_error(n, "the peer refused epoch %" PRIu64 ": %s", epoch,
 	           error == ENOSPC ? "its journal is full (ENOSPC)" : "its disk failed (EIO)");
+	sync_refused(n);
+	verify_refused(n);
 	if (n->prep && epoch == n->com.number) {
 		twophase_refused(n, error);
 		return;

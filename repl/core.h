@@ -255,6 +255,7 @@ struct verify_op {
 	uint64_t off, len, seq;
 	uint64_t run;           /* the verify it belongs to */
 	bool busy, asked;       /* asked: the answer is outstanding, nothing is claimed */
+	bool waits;             /* until the block is sent, which the peer is known to lack; nothing is claimed */
 	struct range claim;
 	struct io io;
 	uint8_t *buf;
@@ -572,6 +573,7 @@ void twophase_pump(struct node *n);
 void sync_begin(struct node *n, const struct hello *peer, bool full);
 void sync_pump(struct node *n);
 void sync_stop(struct node *n);
+void sync_refused(struct node *n);
 void sync_hash_reply(struct node *n, uint64_t seq, bool equal);
 bool sync_covers(const struct node *n, const struct image *img, uint64_t off, uint64_t len);
 bool sync_fits(const struct node *n);
@@ -603,6 +605,7 @@ bool verify_cancel(struct node *n, struct command_req *r);
 bool verify_hash_reply(struct node *n, uint64_t seq, bool equal);
 bool verify_uses(const struct node *n, const struct image *img);
 void verify_link_down(struct node *n);
+void verify_refused(struct node *n);
 void verify_pump(struct node *n);
 void verify_free(struct node *n);
 

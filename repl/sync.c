@@ -497,6 +497,19 @@ void sync_stop(struct node *n)
 	}
 }
 
+/* The peer threw an epoch away, and the queries in it: their answers may never come. */
+void sync_refused(struct node *n)
+{
+	for (uint32_t i = 0; i < SYNC_OPS; i++) {
+		struct sync_op *op = &n->sync_ops[i];
+
+		if (!op->busy || !op->asked)
+			continue;
+		dirty_mark(&op->image->miss, op->off, op->len);
+		op_free(op);
+	}
+}
+
 /* `resync [full]`: what verify found unequal, or everything, is compared and sent again within the session. */
 void sync_command(struct node *n, struct command_req *r)
 {
@@ -524,6 +537,7 @@ void sync_command(struct node *n, struct command_req *r)
 		n->sync_bytes = 0;
 	}
 	n->sync_state = SYNC_RUNNING;
+	n->com_was_sync = false; /* what is cut already ends no sync any more: this one has yet to compare */
 	n->protected_ = false;
 	for (struct image *i = n->images; i; i = i->next) {
 		i->sync_pos = i->sync_done = 0;

@@ -4,7 +4,9 @@
  * block is read and hashed under its claim, and the query takes its place in
  * the stream before the claim is released: the peer compares with its
  * uncommitted view at just that place, so nothing in flight is ever taken for
- * a difference. What differs is marked, for `resync` or the next session.
+ * a difference. What is known to be missing there, a write that found no room
+ * in the link, is waited for. What differs is marked, for `resync` or the next
+ * session.
  */
 #include <inttypes.h>
 #include <openssl/evp.h>
@@ -15,9 +17,23 @@
 
 static void op_free(struct verify_op *op)
 {
-	op->busy = op->asked = false;
+	op->busy = op->asked = op->waits = false;
 	op->image = NULL;
 	op->node->verify.busy--;
+}
+
+static void op_end(struct verify_op *op)
+{
+	range_release(&op->image->claims, &op->claim);
+	op_free(op);
+}
+
+/* Its verify has ended, or its image is gone. */
+static bool op_void(const struct verify_op *op)
+{
+	const struct node *n = op->node;
+
+	return !n->verify.req || n->verify.run != op->run || !primary_mirrors(n) || !op->image->visible;
 }
 
 static void op_failed(struct verify_op *op, int error)
@@ -25,10 +41,22 @@ static void op_failed(struct verify_op *op, int error)
 	struct node *n = op->node;
 
 	node_error(n, "verify: image %s, offset %" PRIu64 ": %s", op->image->name, op->off, strerror(-error));
-	range_release(&op->image->claims, &op->claim);
-	op_free(op);
+	op_end(op);
 	if (!n->verify.error)
 		n->verify.error = error;
+}
+
+/* What the peer is known to lack is on its way: compared when it is there. Nobody writes within the claim. */
+static bool op_waits(struct verify_op *op)
+{
+	struct image *img = op->image;
+	uint64_t off, len;
+
+	if (!dirty_next(&img->miss, op->off, op->off + op->len, 1, &off, &len) && !sync_covers(op->node, img, op->off, op->len))
+		return false;
+	op->waits = true;
+	range_release(&img->claims, &op->claim);
+	return true;
 }
 
 static void op_read(struct io *io)
@@ -39,15 +67,16 @@ static void op_read(struct io *io)
 	uint8_t digest[32];
 
 	n->ios_busy--;
-	if (!n->verify.req || n->verify.run != op->run || !primary_mirrors(n) || !op->image->visible) {
-		range_release(&op->image->claims, &op->claim);
-		op_free(op);
+	if (op_void(op)) {
+		op_end(op);
 		return;
 	}
 	if (io->result || EVP_Digest(op->buf, op->len, digest, NULL, EVP_sha256(), NULL) != 1) {
 		op_failed(op, io->result ? io->result : -ENOMEM);
 		return;
 	}
+	if (op_waits(op))
+		return;
 	primary_send(n, &f, digest, sizeof(digest));
 	op->seq = n->seq;
 	op->asked = true;
@@ -59,13 +88,14 @@ static void op_go(struct range *r)
 	struct verify_op *op = r->owner;
 	struct image *img = op->image;
 
-	if (op->off >= img->size || !img->visible) {
-		range_release(&img->claims, &op->claim);
-		op_free(op);
+	if (op->off >= img->size || op_void(op)) {
+		op_end(op);
 		return;
 	}
 	if (op->len > img->size - op->off)
 		op->len = img->size - op->off;
+	if (op_waits(op))
+		return;
 	op->io = (struct io){ .op = IO_READ, .kind = FILE_IMAGE, .file = img->id, .off = op->off, .len = op->len,
 		.buf = op->buf, .done = op_read, .owner = op };
 	submit(op->node, &op->io);
@@ -139,6 +169,14 @@ static struct image *image_at_hand(struct node *n)
 	return img;
 }
 
+static void op_claim(struct verify_op *op)
+{
+	op->waits = false;
+	op->len = DIRTY_BLOCK;
+	if (range_claim(&op->image->claims, &op->claim, op->off, op->len, op_go, op))
+		op_go(&op->claim);
+}
+
 static void op_start(struct node *n, struct verify_op *op, struct image *img)
 {
 	struct verify *v = &n->verify;
@@ -147,12 +185,10 @@ static void op_start(struct node *n, struct verify_op *op, struct image *img)
 	op->image = img;
 	op->run = v->run;
 	op->off = v->off;
-	op->len = DIRTY_BLOCK;
 	op->busy = true;
 	v->busy++;
 	v->off += DIRTY_BLOCK;
-	if (range_claim(&img->claims, &op->claim, op->off, op->len, op_go, op))
-		op_go(&op->claim);
+	op_claim(op);
 }
 
 static void end(struct node *n, int error, const char *why)
@@ -164,7 +200,7 @@ static void end(struct node *n, int error, const char *why)
 	event(n, "verified", "\"blocks\": %" PRIu64 ", \"differ\": %" PRIu64 ", \"complete\": %s", v->blocks, v->differ,
 	      error ? "false" : "true");
 	for (uint32_t i = 0; i < VERIFY_OPS; i++)
-		if (v->ops[i].busy && v->ops[i].asked)
+		if (v->ops[i].busy && (v->ops[i].asked || v->ops[i].waits))
 			op_free(&v->ops[i]);
 	if (error)
 		command_reply(n, r, error, "%s", why);
@@ -215,6 +251,17 @@ bool verify_cancel(struct node *n, struct command_req *r)
 	return true;
 }
 
+/* The peer threw an epoch away, and the queries in it: they are asked again behind what it lacks now. */
+void verify_refused(struct node *n)
+{
+	for (uint32_t i = 0; i < VERIFY_OPS; i++) {
+		struct verify_op *op = &n->verify.ops[i];
+
+		op->waits |= op->asked;
+		op->asked &= !op->waits;
+	}
+}
+
 void verify_link_down(struct node *n)
 {
 	if (n->verify.req)
@@ -227,6 +274,9 @@ void verify_pump(struct node *n)
 
 	if (!v->req)
 		return;
+	for (uint32_t i = 0; i < VERIFY_OPS; i++)
+		if (v->ops[i].waits)
+			op_claim(&v->ops[i]);
 	for (uint32_t i = 0; i < VERIFY_OPS && !v->at_end && !v->error; i++) {
 		struct verify_op *op = &v->ops[i];
 
