@@ -222,7 +222,7 @@ static int hash_query(struct node *n, struct plink *l)
 	if (direct_goes(img))
 		direct_hash(n, h, hash_read);
 	else
-		view_read(n, img, true, f->off, f->len, h->buf, hash_read, h);
+		view_read(n, img, !MUTANT("hash-of-committed"), f->off, f->len, h->buf, hash_read, h);
 	return 0;
 }
 

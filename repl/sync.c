@@ -503,7 +503,7 @@ void sync_refused(struct node *n)
 	for (uint32_t i = 0; i < SYNC_OPS; i++) {
 		struct sync_op *op = &n->sync_ops[i];
 
-		if (!op->busy || !op->asked)
+		if (!op->busy || !op->asked || MUTANT("refused-query-waits"))
 			continue;
 		dirty_mark(&op->image->miss, op->off, op->len);
 		op_free(op);
@@ -523,7 +523,8 @@ void sync_command(struct node *n, struct command_req *r)
 		return;
 	}
 	for (struct image *i = n->images; i; i = i->next) {
-		dirty_merge(&i->miss, &i->differ);
+		if (!MUTANT("resync-knows-no-difference"))
+			dirty_merge(&i->miss, &i->differ);
 		dirty_merge(&i->miss, &i->bad);
 		if (!i->visible || !r->cmd.full)
 			continue;
@@ -537,7 +538,8 @@ void sync_command(struct node *n, struct command_req *r)
 		n->sync_bytes = 0;
 	}
 	n->sync_state = SYNC_RUNNING;
-	n->com_was_sync = false; /* what is cut already ends no sync any more: this one has yet to compare */
+	if (!MUTANT("resync-answered-early"))
+		n->com_was_sync = false; /* what is cut already ends no sync any more: this one has yet to compare */
 	n->protected_ = false;
 	for (struct image *i = n->images; i; i = i->next) {
 		i->sync_pos = i->sync_done = 0;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core.h"
+#include "mutant.h"
 
 static void op_free(struct verify_op *op)
 {
@@ -52,7 +53,8 @@ static bool op_waits(struct verify_op *op)
 	struct image *img = op->image;
 	uint64_t off, len;
 
-	if (!dirty_next(&img->miss, op->off, op->off + op->len, 1, &off, &len) && !sync_covers(op->node, img, op->off, op->len))
+	if (MUTANT("verify-while-missing") ||
+	    (!dirty_next(&img->miss, op->off, op->off + op->len, 1, &off, &len) && !sync_covers(op->node, img, op->off, op->len)))
 		return false;
 	op->waits = true;
 	range_release(&img->claims, &op->claim);
@@ -171,9 +173,11 @@ static struct image *image_at_hand(struct node *n)
 
 static void op_claim(struct verify_op *op)
 {
+	uint64_t off = op->off + (MUTANT("verify-claims-elsewhere") ? 1ull << 50 : 0);
+
 	op->waits = false;
 	op->len = DIRTY_BLOCK;
-	if (range_claim(&op->image->claims, &op->claim, op->off, op->len, op_go, op))
+	if (range_claim(&op->image->claims, &op->claim, off, op->len, op_go, op))
 		op_go(&op->claim);
 }
 
@@ -257,7 +261,7 @@ void verify_refused(struct node *n)
 	for (uint32_t i = 0; i < VERIFY_OPS; i++) {
 		struct verify_op *op = &n->verify.ops[i];
 
-		op->waits |= op->asked;
+		op->waits |= op->asked && !MUTANT("refused-query-waits");
 		op->asked &= !op->waits;
 	}
 }

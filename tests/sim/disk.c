@@ -424,6 +424,26 @@ int disk_read_now(struct sim *s, struct disk *d, enum file_kind kind, uint64_t f
 	return 0;
 }
 
+void disk_flip(struct sim *s, struct disk *d, uint64_t image, uint64_t off)
+{
+	struct file *f = disk_file(d, FILE_IMAGE, image);
+	struct change c = { .op = IO_WRITE, .off = off, .len = 1, .data = pool_get(s, 1) };
+	uint64_t mtime = f->mtime;
+
+	file_read(f, off, c.data, 1);
+	*c.data ^= (uint8_t)(1 << rnd_below(s, 8));
+	change_done(s, d, f, &c);
+	f->mtime = mtime;
+}
+
+bool disk_idle(const struct disk *d, unsigned kind, uint64_t id)
+{
+	for (const struct dio *q = d->inflight; q; q = q->next)
+		if (q->kind == kind && q->file == id)
+			return false;
+	return true;
+}
+
 /* The activity map's file, when nobody looks: a byte, a sector, one slot for both, all of it. */
 void disk_damage(struct sim *s, struct disk *d)
 {

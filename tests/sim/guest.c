@@ -249,7 +249,7 @@ static void start_create(struct sim *s, struct host *h)
 
 static unsigned pick_kind(struct sim *s)
 {
-	uint64_t dice = rnd_below(s, 1000);
+	uint64_t dice = rnd_below(s, s->bias && s->bias->tight ? 975 : 1000);
 
 	return dice < 620 ? K_WRITE : dice < 850 ? K_READ : dice < 930 ? K_ZERO : dice < 975 ? K_SYNC :
 	       dice < 993 ? K_TRUNC : dice < 996 ? K_RENAME : dice < 998 ? K_UNLINK : K_CREATE;
@@ -309,6 +309,25 @@ static void primary_op(struct sim *s, struct host *h)
 	default:
 		start_change(s, t, m);
 	}
+	slot_submit(s, t);
+}
+
+void guest_rewrite(struct sim *s, struct host *h, uint64_t image, uint32_t unit)
+{
+	struct model_image *m = model_image(s, image);
+	struct slot *t = slot_take(s, h, K_WRITE);
+
+	if (!m || !t || !slot_open(s, t, node_image_by_id(h->node, image)) || image_open_write(h->node, t->image))
+		violation(s, "image %llu is not to be written", (unsigned long long)image);
+	t->writes = true;
+	t->op = ++s->model.op;
+	t->first = unit;
+	t->count = 1;
+	t->g.op = GUEST_WRITE;
+	m->writers++;
+	model_issue(s, m, unit, 1, t->op, false);
+	slot_buf(s, t);
+	stamp_fill(t->g.buf, t->op, image, unit, 1);
 	slot_submit(s, t);
 }
 

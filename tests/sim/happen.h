@@ -88,7 +88,15 @@
 	X(H_REJOINED, "copies that became level by themselves") \
 	X(H_SPLIT, "words of split brain") \
 	X(H_DISCARDED, "copies discarded by order that became level") \
-	X(H_STALE_FAILOVER, "failovers refused: not level")
+	X(H_STALE_FAILOVER, "failovers refused: not level") \
+	X(H_VERIFIED, "verifies that came to their end") \
+	X(H_RESYNC, "resyncs by order") \
+	X(H_RESYNC_FULL, "... that compared everything") \
+	X(H_INTERRUPTED, "verifies and resyncs interrupted") \
+	X(H_SET, "options set while running") \
+	X(H_FLIP_PRIMARY, "bytes flipped in a file of the primary") \
+	X(H_FLIP_BACKUP, "bytes flipped in a file of the backup") \
+	X(H_MENDED, "... found by verify or resync full, and mended")
 
 enum happening {
 #define X(id, text) id,

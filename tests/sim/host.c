@@ -110,6 +110,7 @@ static void env_log(struct env *env, int level, const char *text)
 
 	(void)level;
 	note_log(h->sim, text);
+	compare_log(h->sim, h, text);
 	say(h->sim, "host %d: %s", h->index, text);
 }
 

@@ -66,6 +66,12 @@ static const struct bias biases[] = {
 	/* The primary is silent for longer than link-timeout, again and again. */
 	{ .name = "silence", .chaos_ms = 200, .stall_percent = 20, .primary_percent = 50, .quiet = true, .flush_ms = 4,
 	  .link_timeout_ms = 100, .guest_slow = 20, .crash_bias = 4000 },
+	/* The copies are compared all the time, bytes flip. */
+	{ .name = "compares", .chaos_ms = 60, .cut_percent = 10, .stall_percent = 30, .compares = true, .quiet = true,
+	  .flush_ms = 8, .link_timeout_ms = 100, .guest_slow = 2 },
+	/* ... over journals that are full again and again. */
+	{ .name = "full", .chaos_ms = 400, .stall_percent = 20, .compares = true, .tight = true, .quiet = true,
+	  .flush_ms = 1000 },
 	/* Epochs of many batches, power fails at their end. */
 	{ .name = "long-epochs", .crash_bias = 300, .chaos_ms = 300, .flush_ms = 60, .link_timeout_ms = 100 },
 };
@@ -144,6 +150,20 @@ static const struct mutant {
 	  "the sync reads without the claim: older data behind newer in the stream" },
 	{ "resync-not-read-anew", "crashes", 1, 611,
 	  "a block that compared unequal is sent as it was when it was hashed" },
+	/* What compares the copies. */
+	{ "verify-claims-elsewhere", "compares", 1, 27387,
+	  "verify reads without the claim: it finds differences where there are none" },
+	{ "verify-while-missing", "compares", 1, 192188,
+	  "... where writes that found no room in the link are known to be missing" },
+	{ "hash-of-committed", "compares", 1, 14819,
+	  "the backup compares with its committed epoch, not with the stream at the query's place" },
+	{ "resync-knows-no-difference", "compares", 1, 74586,
+	  "resync does not send what verify found" },
+	{ "resync-answered-early", "compares", 1, 138333,
+	  "a resync ordered behind the cut that ends another one is done with it" },
+	{ "refused-query-waits", "full", 4, 1982005,
+	  "a resync and a verify wait for answers that went with a refused epoch" },
+	/* An option. */
 	{ "suspend-fsync-alone", "plain", 1, 270257,
 	  "with suspend an fsync counts this node's disk alone while the peer is away" },
 	/* Two-phase commit. */
@@ -231,6 +251,11 @@ void bias_world(struct sim *s)
 		s->link_timeout_ms = b->link_timeout_ms;
 	if (b && b->crash_bias)
 		s->crash_bias = b->crash_bias;
+	if (b && b->tight) {
+		s->segment_size = 256u << 10;
+		s->journal_size = 12 * s->segment_size;
+		s->commit_ms = 0;
+	}
 }
 
 uint64_t bias_guest(const struct sim *s)

@@ -21,6 +21,13 @@ bool peek_fencing(const struct node *n); /* ... or failing over by itself */
 bool peek_rejoin(const struct node *n);  /* a backup that says it is not level */
 bool peek_live(const struct node *n);    /* it counts the other as its peer */
 bool peek_split(const struct node *n);   /* its last error says split brain */
+const char *peek_error(const struct node *n); /* the last one it said */
+bool peek_protected(const struct node *n);
+/* The peer lacks nothing; the image's file alone holds the byte, on a backup. */
+bool peek_level(const struct node *n);
+bool peek_plain(const struct node *n, uint64_t image, uint64_t off);
+/* All that the primary has sent has come to the backup. */
+bool peek_arrived(const struct node *primary, const struct node *backup);
 bool peek_writers(const struct node *n); /* an image is open for writing */
 void peek_epochs(const struct node *n, uint64_t *current, uint64_t *committed);
 

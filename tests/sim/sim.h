@@ -21,6 +21,8 @@
  * takeover.c  failovers
  * fence.c  failovers by themselves
  * roles.c  switchovers, discard-local, old primaries that come back
+ * compare.c verify, resync, set, at any time, and interrupted
+ * flip.c   bytes that flip behind the core's back, found and mended
  * heal.c   its end: no more faults, progress is demanded
  * mutants.c  deliberate faults of the core, each of which must be found
  * sim.c    main(): seeds, figures
@@ -144,6 +146,9 @@ void disk_crash(struct sim *s, struct disk *d);
 /* SIGKILL: everything completed stays; what is in flight may land or not, whole. */
 void disk_kill(struct sim *s, struct disk *d);
 void disk_damage(struct sim *s, struct disk *d);
+/* One bit of an image's file; whether nothing is under way on a file. */
+void disk_flip(struct sim *s, struct disk *d, uint64_t image, uint64_t off);
+bool disk_idle(const struct disk *d, unsigned kind, uint64_t id);
 void disk_clear(struct sim *s, struct disk *d);
 struct file *disk_file(struct disk *d, unsigned kind, uint64_t id);
 void file_read(const struct file *f, uint64_t off, uint8_t *buf, uint64_t len);
@@ -445,6 +450,8 @@ void guest_io_failed(struct sim *s, const struct io *io);
 uint32_t guest_inflight(struct sim *s, struct host *h);
 bool guest_probing(struct sim *s, struct host *h);
 void guest_pending(struct sim *s, struct cut *c);
+/* The primary's guest writes one unit anew. */
+void guest_rewrite(struct sim *s, struct host *h, uint64_t image, uint32_t unit);
 
 /* ---- twophase.c ---- */
 
@@ -465,6 +472,22 @@ struct prepare {
 void prepare_start(struct sim *s);
 /* The epoch that a failover with keep-prepared takes, should the primary die now; 0: none is certain. */
 uint64_t prepare_held(struct sim *s);
+
+/* ---- compare.c ---- */
+
+struct compare;
+struct order;
+
+void compare_start(struct sim *s);
+/* A node said something; h sends a frame. */
+void compare_log(struct sim *s, struct host *h, const char *text);
+void compare_frame(struct sim *s, struct host *h, unsigned type, uint64_t image, uint64_t off, uint64_t len);
+/* A command is not answered yet, or a byte that flipped is not mended. */
+bool compare_pending(struct sim *s);
+/* Nothing else may go wrong now. */
+bool compare_calm(const struct sim *s);
+void compare_verify_all(struct sim *s, struct host *h);
+void compare_resync(struct sim *s, struct host *h, struct order *o, bool full);
 
 /* ---- world.c ---- */
 
@@ -518,6 +541,8 @@ struct bias {
 	uint32_t early_percent;    /* of the sessions: their link is cut soon, mostly within their sync */
 	uint32_t guest_slow;       /* guests do so many times less */
 	bool prepares;             /* a toolstack in every world */
+	bool tight;                /* journals as small as an epoch; guests that leave names and sizes as they are */
+	bool compares;             /* an operator who compares the copies, in every world */
 	bool quiet;                /* else nothing, and not what chaos() chooses */
 	uint32_t flush_ms, link_timeout_ms;
 	uint32_t crash_bias;       /* smaller: more crashes at bad moments */
@@ -547,7 +572,7 @@ void roles_switch_poll(struct sim *s, struct host *h);
 
 struct figures {
 	uint64_t steps, commits, crashes, power_crashes, flushes, flush_errors, failovers, worlds, heals;
-	uint64_t reads, writes, twin_reads, twin_writes, links, probes, stops;
+	uint64_t reads, writes, twin_reads, twin_writes, links, probes, stops, verified_blocks;
 	uint64_t happened[HAPPENINGS_COUNT];
 };
 
@@ -595,10 +620,11 @@ struct sim {
 	bool failover_in_flight; /* guests' requests that began before it ended behind it */
 	uint64_t failover_held; /* prepared when the primary died; 0: none */
 	struct prepare prepare;
+	struct compare *compare;
 	uint64_t failover_epoch; /* 0: not given; NEVER: the right one; else so much too high */
 	uint8_t *hello;      /* what the dialling node says first: the last one, for ghosts */
 	size_t hello_len;
-	uint64_t chaos_us, flush_us;
+	uint64_t chaos_us, flush_us, compare_us;
 	uint64_t link_timeout_ms, flush_timeout_ms, journal_size, overlay_size, segment_size;
 	uint32_t commit_ms, peer_wait_ms;
 	bool suspend, commit_fsync, catch_up; /* on-link-loss, commit, congestion */

@@ -195,6 +195,7 @@ static void note_frame(struct sim *s, struct host *h, const struct iovec *iov, i
 		note_hello(s, iov, count);
 	if (f.type == FRAME_FENCED)
 		s->fenced_us = s->now;
+	compare_frame(s, h, f.type, f.image, f.off, f.type == FRAME_DATA ? f.payload_len : f.len);
 	if (f.type == FRAME_WELCOME)
 		model_session(s);
 	if (f.type == FRAME_HASHQ)

@@ -17,7 +17,7 @@ static void flush_tick(struct sim *s, struct event *e);
 
 bool world_faulty(const struct sim *s)
 {
-	return !s->healing && s->phase != PHASE_DONE;
+	return !s->healing && s->phase != PHASE_DONE && !compare_calm(s);
 }
 
 struct flush {
@@ -388,6 +388,7 @@ void world_start(struct sim *s)
 	chaos_start(s);
 	event_add(s, s->flush_us, -1, flush_tick);
 	prepare_start(s);
+	compare_start(s);
 }
 
 void world_clear(struct sim *s)
