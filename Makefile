@@ -78,10 +78,12 @@ $(BUILD)/failing/colofs: LDHARDEN += $(WRAP_ALLOC) -Wl,--wrap=strdup
 $(addprefix $(BUILD)/unit/,test_alloc test_swap): $(BUILD)/tests/fuzz/alloc.o
 $(addprefix $(BUILD)/unit/,test_alloc test_swap): LDHARDEN += $(WRAP_ALLOC)
 # The simulator has its own objects of the core: with the faults of repl/mutant.h in them, asleep. It
-# runs millions of steps: optimised further, for this machine, without the run-time hardening; asserts in place.
+# runs millions of steps: optimised further, for this machine and as a whole, without the run-time hardening; asserts in
+# place. Fat objects: others link them one by one.
+SIM_OPT := -O3 -march=native $(if $(findstring clang,$(CC)),,-flto=auto -ffat-lto-objects)
 SIM_CFLAGS = -std=gnu11 $(WARN) -fno-delete-null-pointer-checks -fno-strict-overflow -fno-strict-aliasing -fPIE \
 	-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCOLOFS_VERSION='"$(VERSION)"' -DCOLOFS_MUTANTS -DSLOTS_ROOM=64u \
-	$(shell pkg-config --cflags $(PKGS)) $(CFLAGS) -O3 -march=native $(EXTRA_CFLAGS)
+	$(shell pkg-config --cflags $(PKGS)) $(CFLAGS) $(SIM_OPT) $(EXTRA_CFLAGS)
 $(BUILD)/simulator/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@$(if $(V),,echo "  CC $< (simulator)")
@@ -89,6 +91,7 @@ $(BUILD)/simulator/%.o: %.c Makefile
 $(BUILD)/sim: $(patsubst %.c,$(BUILD)/simulator/%.o,$(SIM)) \
 	$(patsubst %.c,$(BUILD)/$(if $(COVERAGE),,simulator/)%.o,$(CTL) $(CORE))
 	$(LINK)
+$(BUILD)/sim: LDHARDEN += $(if $(COVERAGE),,$(SIM_OPT))
 $(BUILD)/peer: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/peer/*.c))
 $(TESTTOOLS): $(BUILD)/%: $(BUILD)/tests/%.o
 	$(LINK)

@@ -339,6 +339,7 @@ struct node {
 
 	/* link */
 	struct plink links[LINKS_MAX];
+	int link_end;                   /* from here on all are PL_FREE */
 	int live;               /* index, -1 none */
 	bool apart;             /* `disconnect` */
 	bool dialling;

@@ -296,6 +296,8 @@ static void written(struct io *io)
 		j->batch_used--;
 		moved = true;
 	}
+	if (!j->batch_used)
+		j->batch_first = 0; /* the same buffers again, not all in their turn: they are in the caches */
 	if (MUTANT("ack-out-of-order") && b->lsn > j->written_lsn) {
 		j->written_lsn = b->lsn;
 		moved = true;

@@ -85,6 +85,8 @@ static void forget(struct node *n, int link, const char *why)
 	if (l->state == PL_PARKED && l->dialled)
 		schedule_dial(n);
 	slot_reset(l);
+	while (n->link_end && n->links[n->link_end - 1].state == PL_FREE)
+		n->link_end--;
 	if (live) {
 		n->live = -1;
 		n->link_since_ms = n->now_ms;
@@ -168,7 +170,7 @@ static void parked_pump(struct node *n)
 {
 	struct frame f = { .type = FRAME_PING, .off = n->now_ms * 1000 };
 
-	for (int i = 0; i < LINKS_MAX; i++) {
+	for (int i = 0; i < n->link_end; i++) {
 		struct plink *l = &n->links[i];
 
 		if (l->state != PL_PARKED)
@@ -223,6 +225,8 @@ void node_link_opened(struct node *n, int link, bool dialled, const char *peer, 
 		n->dialling = false;
 	slot_reset(l);
 	l->state = PL_HELLO;
+	if (n->link_end <= link)
+		n->link_end = link + 1;
 	l->dialled = dialled;
 	l->opened_ms = l->heard_ms = n->now_ms;
 	snprintf(l->peer, sizeof(l->peer), "%s", peer);
@@ -537,7 +541,7 @@ static void heartbeat(struct node *n)
 
 static void silence(struct node *n)
 {
-	for (int i = 0; i < LINKS_MAX; i++) {
+	for (int i = 0; i < n->link_end; i++) {
 		struct plink *l = &n->links[i];
 		bool lasts = l->state == PL_LIVE || l->state == PL_PARKED;
 		uint32_t limit = lasts ? n->config.link_timeout_ms : HANDSHAKE_MS;
@@ -571,7 +575,7 @@ void link_pump(struct node *n)
 	heartbeat(n);
 	parked_pump(n);
 	silence(n);
-	for (int i = 0; i < LINKS_MAX; i++)
+	for (int i = 0; i < n->link_end; i++)
 		busy |= n->links[i].state != PL_FREE;
 	if (busy || !n->config.can_dial || n->apart || n->stopping || n->failed || n->stale || n->failover ||
 	    n->role == NODE_UNPROTECTED || !node_recovered(n) || n->now_ms < n->dial_ms)

@@ -24,11 +24,13 @@ struct dio {
 
 struct file *disk_file(struct disk *d, unsigned kind, uint64_t id)
 {
-	struct file *f;
+	struct file **recent = &d->recent[(id + kind * 5) % RECENT], *f = *recent;
 
+	if (f && f->id == id && f->kind == kind)
+		return f;
 	for (f = d->files; f; f = f->next)
 		if (f->id == id && f->kind == kind)
-			return f;
+			return *recent = f;
 	return NULL;
 }
 
@@ -50,6 +52,7 @@ static void file_destroy(struct sim *s, struct disk *d, struct file *f)
 	while (*p != f)
 		p = &(*p)->next;
 	*p = f->next;
+	memset(d->recent, 0, sizeof(d->recent));
 	file_drop(s, f);
 	pool_put(s, f, sizeof(*f));
 }

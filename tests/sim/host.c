@@ -185,15 +185,7 @@ void host_poll(struct sim *s, struct host *h)
 
 bool host_protected(struct host *h)
 {
-	struct status st;
-	bool is;
-
-	if (h->state != HOST_UP)
-		return false;
-	node_status(h->node, &st);
-	is = st.is_protected;
-	status_free(&st);
-	return is;
+	return h->state == HOST_UP && peek_protected(h->node);
 }
 
 uint64_t host_frozen(const struct host *h, uint64_t since_us)

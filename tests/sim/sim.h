@@ -52,6 +52,7 @@
 #define FLUSHES_MAX 4u /* the last one is heal.c's */
 #define TWIN_OPS 16384u    /* the twin's writes remembered */
 #define POOL_CLASSES 18    /* 64 bytes ... 8 MiB */
+#define RECENT 16u
 #define NEVER UINT64_MAX
 
 struct sim;
@@ -127,6 +128,7 @@ struct dio;
 
 struct disk {
 	struct file *files;
+	struct file *recent[RECENT]; /* those found last, by id; any may be NULL */
 	struct dio *inflight;
 	uint64_t seq;       /* completed changes */
 	uint64_t clock;     /* mtimes */
