@@ -99,6 +99,7 @@ $(TESTTOOLS): $(BUILD)/%: $(BUILD)/tests/%.o
 RECORDED := syscall open64 openat64 close write mkdirat renameat unlinkat fsync fdatasync ftruncate64 fsetxattr \
 	io_uring_submit io_uring_submit_and_wait_timeout net_tx
 CRASH := $(BUILD)/crash/colofs $(BUILD)/crash-states $(BUILD)/crash-load $(BUILD)/crash-replay
+$(BUILD)/crash/colofs $(BUILD)/crash-states $(BUILD)/threads/test_worlds: LDHARDEN += -fno-lto
 $(BUILD)/crash/colofs: LDHARDEN += $(addprefix -Wl$(comma)--wrap=,$(RECORDED))
 $(BUILD)/crash/colofs: $(patsubst %.c,$(BUILD)/simulator/%.o,$(CTL) $(CORE)) \
 	$(patsubst %.c,$(BUILD)/%.o,$(SHELL_SRC) $(FS) tests/crash/record.c)
