@@ -139,9 +139,11 @@ static bool own_fits(const struct node *n, const struct hello *p)
 {
 	uint64_t epoch;
 
+	if (MUTANT("rejoin-delta"))
+		return true;
 	if (!n->have_sets || !parted_at(n, &p->lineage, &epoch) || epoch != n->acked_epoch)
 		return false;
-	return (p->own || MUTANT("rejoin-delta")) && p->own_epoch <= epoch && p->committed <= epoch;
+	return p->own && p->own_epoch <= epoch && p->committed <= epoch;
 }
 
 static enum verdict refuse(unsigned *refusal, unsigned why)

@@ -205,7 +205,7 @@ static const struct mutant {
 	{ "local-set-lost", "switches", 1, 5334,
 	  "a delta lacks what the new primary wrote before its journal was drained" },
 	{ "rejoin-delta", "returns", 1, 572217,
-	  "an old primary gets a delta that knows nothing of its own uncommitted writes" },
+	  "an old primary gets a delta although one of the two sets is not known" },
 	{ "start-state-first", "returns", 6, 1,
 	  "what a start recovered is in the state before it is durable in the journal" },
 	{ "own-unsaid", "returns", 1, 1,
