@@ -125,8 +125,6 @@ static bool for_good(unsigned refusal)
 	case REFUSE_BACKUPS:
 	case REFUSE_NOT_EMPTY:
 	case REFUSE_LOST:
-	case REFUSE_DEVICE_SIZE:
-	case REFUSE_DEVICE:
 		return true;
 	}
 	return false;

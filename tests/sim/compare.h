@@ -23,6 +23,7 @@ struct flip {
 	bool flipped;
 	bool sent;              /* something went over it since then, or a session began: it may be mended */
 	bool full;              /* mended by `resync full` behind a plain one, without a verify before */
+	char name[NAME_LEN];    /* of the image, when it flipped */
 	bool named;             /* a verify said where it is */
 };
 

@@ -57,6 +57,17 @@ void flip_frame(struct sim *s, unsigned type, uint64_t image, uint64_t off, uint
 		f->sent = true;
 }
 
+/* It may have been renamed since. */
+static bool bears(struct sim *s, const struct image *img, const char *name)
+{
+	const struct model_image *m = model_image(s, image_id(img));
+
+	for (uint32_t i = 0; m && i < m->attr_count; i++)
+		if (!strcmp(m->attrs[i].name, name))
+			return true;
+	return !strcmp(image_name(img), name) || !strcmp(s->compare->flip.name, name);
+}
+
 bool flip_named(struct sim *s, const char *image, uint64_t off, uint64_t len)
 {
 	struct flip *f = &s->compare->flip;
@@ -65,7 +76,7 @@ bool flip_named(struct sim *s, const char *image, uint64_t off, uint64_t len)
 	if (!flip_running(s) || !f->flipped)
 		return false;
 	img = node_image_by_id(primary_of(s)->node, f->image);
-	if (!img || strcmp(image_name(img), image) || f->off < off || f->off - off >= len || f->step > VERIFYING)
+	if (!img || !bears(s, img, image) || f->off < off || f->off - off >= len || f->step > VERIFYING)
 		return false;
 	f->named = true;
 	return true;
@@ -135,6 +146,7 @@ static void flip(struct sim *s)
 	say(s, "host %d: a bit flips in image %llu at %llu", f->host->index, (unsigned long long)f->image,
 	    (unsigned long long)f->off);
 	disk_flip(s, &f->host->disk, f->image, f->off);
+	strcpy(f->name, image_name(node_image_by_id(primary_of(s)->node, f->image)));
 	f->flipped = true;
 	f->sent = false;
 	happened(s, f->host == primary_of(s) ? H_FLIP_PRIMARY : H_FLIP_BACKUP);
