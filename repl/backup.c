@@ -21,6 +21,23 @@ static uint64_t min64(uint64_t a, uint64_t b)
 
 /* ---- sessions ---- */
 
+/* What a cut session sent is not sent again: it becomes part of this one's first epoch. Or, for want of room, not: the
+ * primary compares. */
+static void keep(struct node *n)
+{
+	struct record r = { .type = REC_KEEP, .image = n->kept_ep->number, .off = n->kept_ep->session };
+	void *payload;
+	uint64_t pos;
+
+	if (!journal_get(&n->journal, n->session, n->cur_ep->number, 0, 0, &payload, &pos)) {
+		n->cur_ep->first = journal_mark(&n->journal);
+		journal_put(&n->journal, &r);
+		(void)epoch_merge(n->cur_ep, n->kept_ep); /* into an empty one: no map grows */
+		n->counters.sync_kept_bytes_total += n->cur_ep->bytes;
+		node_log(n, LOG_LVL_INFO, "what the last session left unfinished is kept: %" PRIu64 " bytes", n->cur_ep->bytes);
+	}
+}
+
 void backup_session(struct node *n, struct plink *l)
 {
 	n->granted = n->received = n->last_seq = 0;
@@ -32,6 +49,25 @@ void backup_session(struct node *n, struct plink *l)
 	n->cur_ep = epoch_new(l->welcome.epoch, l->session);
 	if (!n->cur_ep)
 		node_fail(n, "out of memory");
+	else if (n->kept_ep && l->welcome.keep)
+		keep(n);
+	backup_drop_kept(n);
+}
+
+void backup_drop_kept(struct node *n)
+{
+	n->tail_wanted |= n->kept_ep != NULL;
+	epoch_free(n->kept_ep);
+	n->kept_ep = NULL;
+}
+
+/* Sizes and names are compared with those committed, so they would be known to nobody. */
+static bool data_only(const struct epoch *e)
+{
+	for (const struct epimg *ei = e->images; ei; ei = ei->next)
+		if (ei->sized || ei->renamed || ei->created || ei->unlinked || ei->adopted)
+			return MUTANT("kept-with-names");
+	return e->bytes && e->first.lsn;
 }
 
 /* The unfinished epoch is dropped: its records are void, since no commit record will name them. */
@@ -50,6 +86,12 @@ void backup_link_down(struct node *n)
 {
 	if (n->cur_ep && !n->com_ep && n->journal.open)
 		journal_push(&n->journal);
+	if (n->cur_ep && !n->com_ep && !n->prep_ep && !n->failover && !n->failed && data_only(n->cur_ep)) {
+		backup_drop_kept(n);
+		n->lost_bytes += n->cur_ep->bytes;
+		n->kept_ep = n->cur_ep;
+		n->cur_ep = NULL;
+	}
 	if (!MUTANT("failover-uncommitted"))
 		backup_drop_current(n);
 	n->refused_epoch = 0;
@@ -564,6 +606,7 @@ void backup_free(struct node *n)
 	epoch_free(n->cur_ep);
 	epoch_free(n->com_ep);
 	epoch_free(n->prep_ep);
+	epoch_free(n->kept_ep);
 	while (n->hash_list)
 		hash_free(n->hash_list);
 	direct_free(n);

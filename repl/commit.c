@@ -112,6 +112,7 @@ static void shared_saved(struct save *s, int error)
 static void sync_committed(struct node *n)
 {
 	n->sync_state = SYNC_IDLE;
+	n->sync_keep = false;
 	n->st.shared_generation = n->st.lineage.generation;
 	n->st.epoch = n->acked_epoch;
 	for (struct image *i = n->images; i; i = i->next) {

@@ -397,6 +397,7 @@ struct node {
 	uint64_t last_cut_ms;
 	bool written_since_cut;
 	uint8_t sync_state;
+	bool sync_keep;         /* it began with what its peer kept of a cut one */
 	bool catching_up;       /* a write waited link-timeout: the following are marked at once, until little is left */
 	bool unfit_told;
 	uint64_t unfit_until_ms; /* refused for want of room: tried again then; 0: not before the next session */
@@ -422,6 +423,7 @@ struct node {
 	struct epoch *cur_ep, *com_ep;  /* receiving; its record is on its way to the journal ... */
 	uint8_t com_rec;                /* ... this one: REC_COMMIT, REC_PREPARE, REC_ABORT */
 	struct epoch *prep_ep;          /* prepared: kept ready, outlives the link */
+	struct epoch *kept_ep;          /* left unfinished by the last session: for the next one, or nobody */
 	struct epoch *seals;            /* newest first */
 	struct epoch *pass;             /* the oldest seal, while being destaged */
 	struct epoch *local;            /* promoted, not drained: writes since the last pass began */
@@ -571,7 +573,7 @@ void twophase_refused(struct node *n, int error);
 void twophase_pump(struct node *n);
 
 /* sync.c */
-void sync_begin(struct node *n, const struct hello *peer, bool full);
+void sync_begin(struct node *n, const struct hello *peer, bool full, bool keep);
 void sync_pump(struct node *n);
 void sync_stop(struct node *n);
 void sync_refused(struct node *n);
@@ -655,6 +657,7 @@ void backup_commit_failed(struct node *n, int err);
 void backup_sync(struct node *n);
 void backup_refuse(struct node *n, uint64_t epoch, int error);
 void backup_drop_current(struct node *n);
+void backup_drop_kept(struct node *n);
 
 /* prepared.c */
 void prepared_synced(struct node *n);

@@ -123,6 +123,8 @@ static struct journal_mark tail_of(struct node *n)
 		mark_min(&m, &n->prep_ep->first);
 	if (n->cur_ep)
 		mark_min(&m, &n->cur_ep->first);
+	if (n->kept_ep)
+		mark_min(&m, &n->kept_ep->first);
 	if (n->local)
 		mark_min(&m, &n->local->first);
 	twin_mark_min(n, &m);

@@ -300,5 +300,6 @@ bool epoch_references(const struct node *n, const struct image *img)
 	for (const struct epoch *e = n->seals; e; e = e->older)
 		if (references(e, img))
 			return true;
-	return references(n->cur_ep, img) || references(n->com_ep, img) || references(n->prep_ep, img) || references(n->local, img);
+	return references(n->cur_ep, img) || references(n->com_ep, img) || references(n->prep_ep, img) ||
+	       references(n->kept_ep, img) || references(n->local, img);
 }

@@ -290,6 +290,7 @@ void failover_pump(struct node *n)
 		return;
 	}
 	failover_loss(n, false, &n->failover_lost_bytes, &n->failover_lost_ms);
+	backup_drop_kept(n);
 	n->failover_step = F_OVERLAY;
 	overlay_step(n);
 }

@@ -238,6 +238,7 @@ int hello_encode(const struct hello *h, uint8_t *buf, size_t size)
 	put_u64(&p, h->epoch_high);
 	put_u64(&p, h->session_high);
 	put_u64(&p, h->own_epoch);
+	put_u64(&p, h->kept_session);
 	put_u32(&p, h->image_count);
 	for (uint32_t i = 0; i < h->image_count; i++) {
 		const struct hello_image *im = &h->images[i];
@@ -290,6 +291,7 @@ int hello_decode(struct hello *h, const uint8_t *buf, size_t len)
 	h->epoch_high = get_u64(&g);
 	h->session_high = get_u64(&g);
 	h->own_epoch = get_u64(&g);
+	h->kept_session = get_u64(&g);
 	uint32_t count = get_u32(&g);
 
 	if (g.bad || count > IMAGES_MAX || h->role > 2 || h->prepared > UINT64_MAX / 2 || h->epoch_high > UINT64_MAX / 2 ||
@@ -323,7 +325,7 @@ int welcome_encode(const struct welcome *w, uint8_t *buf, size_t size)
 	struct putter p = { buf, buf + size, false };
 
 	put_bytes(&p, w->pair, 16);
-	put_u8(&p, w->first_contact);
+	put_u8(&p, (uint8_t)(w->first_contact | w->keep << 1));
 	put_u64(&p, w->epoch);
 	lineage_put(&p, &w->lineage);
 	return p.bad ? -EMSGSIZE : (int)(p.p - buf);
@@ -334,7 +336,10 @@ int welcome_decode(struct welcome *w, const uint8_t *buf, size_t len)
 	struct getter g = { buf, buf + len, false };
 
 	get_bytes(&g, w->pair, 16);
-	w->first_contact = get_u8(&g);
+	uint8_t bits = get_u8(&g);
+
+	w->first_contact = bits & 1;
+	w->keep = bits >> 1 & 1;
 	w->epoch = get_u64(&g);
 	lineage_get(&g, &w->lineage);
 	return g.bad || g.p != g.end || !w->lineage.generation || w->epoch > UINT64_MAX / 2 ? -EPROTO : 0;

@@ -101,6 +101,7 @@ struct hello {
 	uint8_t rejoin;       /* enum rejoin */
 	bool own;             /* and where it differs from each epoch behind own_epoch that it knows is said before READY */
 	uint64_t own_epoch;
+	uint64_t kept_session; /* backup: the epoch that its end left unfinished is kept, names and sizes are not in it; 0 none */
 	int role;
 	struct lineage lineage;
 	uint64_t committed, prepared, epoch_high, session_high; /* prepared: 0 none */
@@ -114,6 +115,7 @@ void hello_free(struct hello *h);
 struct welcome {
 	uint8_t pair[16];
 	bool first_contact;
+	bool keep;             /* what the backup kept is part of the session's first epoch: all that it may lack is compared */
 	uint64_t epoch;        /* the session's first */
 	struct lineage lineage;
 };

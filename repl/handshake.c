@@ -62,6 +62,8 @@ static void welcome(struct node *n, struct plink *l, enum verdict v)
 	}
 	if (!n->st.lineage.generation)
 		n->st.lineage.generation = random64(n);
+	/* Sent by this node, and with it marked: by its sets, or in the activity map. */
+	l->welcome.keep = v == PAIR_DELTA && h->kept_session && h->kept_session == n->st.session_high;
 	l->session = l->save_session = max64(n->st.session_high, h->session_high) + 1;
 	n->st.session_high = l->session;
 	n->st.had_peer = true;
@@ -179,7 +181,7 @@ void handshake_settled(struct node *n)
 		link_drop(n, n->live, "this node went on alone while the session was made");
 		return;
 	}
-	sync_begin(n, &l->hello, l->full);
+	sync_begin(n, &l->hello, l->full, l->welcome.keep);
 }
 
 static void backup_saved(struct save *s, int error)

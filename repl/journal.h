@@ -38,6 +38,7 @@ enum record_type {
 	               * ms (8 bytes), name */
 	REC_PREPARE,  /* as COMMIT, but the epoch is only ready: a COMMIT or an ABORT of it follows */
 	REC_ABORT,    /* image: the prepared epoch; flag REC_F_MERGE: it becomes part of this batch's epoch, else dropped */
+	REC_KEEP,     /* first of a session: image, off: an unfinished epoch, its session; it becomes part of this batch's */
 };
 
 enum { REC_F_MERGE = 1 };

@@ -106,7 +106,7 @@ static bool records_sound(const uint8_t *block, const struct batch_header *h)
 		struct record r;
 
 		batch_record_decode(block, i, &r);
-		if (r.type < REC_DATA || r.type > REC_ABORT || r.payload_len > RECORD_DATA_MAX || !range_sound(&r) ||
+		if (r.type < REC_DATA || r.type > REC_KEEP || r.payload_len > RECORD_DATA_MAX || !range_sound(&r) ||
 		    (r.payload_len && (r.payload_off < BLOCK || r.payload_off + (uint64_t)r.payload_len > end)))
 			return false;
 	}

@@ -34,6 +34,7 @@ void pair_hello(struct node *n, struct hello *h)
 	h->rejoin = n->role == NODE_BACKUP ? n->st.rejoin : REJOIN_NONE;
 	h->own = h->rejoin && n->own;
 	h->own_epoch = h->own ? n->own_epoch : 0;
+	h->kept_session = n->kept_ep && !h->rejoin ? n->kept_ep->session : 0;
 	if (!n->journal_lost)
 		h->lineage = n->st.lineage;
 	h->committed = n->role == NODE_BACKUP ? n->committed : n->acked_epoch;

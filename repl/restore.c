@@ -207,6 +207,32 @@ static int local_record(struct restore *r, const struct journal_mark *at, const 
 	return err == -EPROTO ? 0 : err;
 }
 
+/* What an earlier session left unfinished becomes part of this one's first epoch; the rest of what it left is void. */
+static int kept(struct restore *r, const struct batch_header *h, const struct journal_mark *at, const struct record *rec)
+{
+	struct epoch *older = NULL, *e;
+	int err = 0;
+
+	for (struct epoch **p = &r->pending; *p && !MUTANT("kept-forgotten"); p = &(*p)->older)
+		if ((*p)->number == rec->image && (*p)->session == rec->off) {
+			older = *p;
+			*p = older->older;
+			break;
+		}
+	while (r->pending) {
+		e = r->pending;
+		r->pending = e->older;
+		epoch_free(e);
+	}
+	e = pending_epoch(r, h, at);
+	if (!e)
+		err = -ENOMEM;
+	else if (older)
+		err = epoch_merge(e, older);
+	epoch_free(older);
+	return err;
+}
+
 static int journal_record(void *ctx, const struct batch_header *h, const struct journal_mark *at,
                           const struct record *rec, uint64_t pos, const void *payload)
 {
@@ -215,13 +241,15 @@ static int journal_record(void *ctx, const struct batch_header *h, const struct 
 
 	if (h->flags & BATCH_LOCAL)
 		return local_record(r, at, rec, pos, payload);
-	if (h->session != r->session)
+	if (h->session != r->session && rec->type != REC_KEEP)
 		drop_pending(r);
 	r->session = h->session;
 	if (h->epoch <= n->st.epoch || h->epoch <= n->committed)
 		return 0; /* in the images already */
 	if (rec->type == REC_ABORT)
 		return aborted(r, h, at, rec);
+	if (rec->type == REC_KEEP)
+		return kept(r, h, at, rec);
 	struct epoch *e = pending_epoch(r, h, at);
 
 	if (!e)

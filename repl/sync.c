@@ -212,6 +212,8 @@ void sync_hash_reply(struct node *n, uint64_t seq, bool equal)
 		if (equal) {
 			n->counters.sync_skipped_bytes_total += op->len;
 			op->image->sync_done += op->len;
+			if (n->sync_keep && !MUTANT("kept-equal-forgotten")) /* by what it keeps, perhaps, and has not committed */
+				dirty_mark(&op->image->cur, op->off, op->len);
 			op_free(op);
 		} else {
 			op->again = true;
@@ -449,9 +451,11 @@ static void image_begin(struct node *n, struct image *img, const struct hello_im
 	img->sync_total = dirty_bytes(&img->miss, img->size);
 }
 
-void sync_begin(struct node *n, const struct hello *peer, bool full)
+/* keep: the peer's uncommitted view begins with what a cut session sent: compared, and not sent again. */
+void sync_begin(struct node *n, const struct hello *peer, bool full, bool keep)
 {
 	n->sync_state = SYNC_RUNNING;
+	n->sync_keep = keep;
 	n->sync_started_ms = n->now_ms;
 	n->sync_bytes = 0;
 	n->protected_ = false;
@@ -465,6 +469,7 @@ void sync_begin(struct node *n, const struct hello *peer, bool full)
 			primary_meta(n, FRAME_UNLINK, &gone, 0, 0, 0, NULL);
 	}
 	for (struct image *img = n->images; img; img = img->next) {
+		img->compare |= keep;
 		if (img->visible)
 			image_begin(n, img, peer_image(peer, img->id), full, peer->devices);
 		else

@@ -85,7 +85,7 @@ static uint32_t record(struct log *l, struct record *r, uint8_t *batch, uint32_t
 	uint8_t bits = get_u8(&l->in);
 	uint8_t fill = get_u8(&l->in);
 
-	*r = (struct record){ .type = bits % (REC_ABORT + 1), .image = ids[fill % 8] };
+	*r = (struct record){ .type = bits % (REC_KEEP + 1), .image = ids[fill % 8] };
 	if (r->type < REC_DROP)
 		r->seq = ++l->seq;
 	if (r->type == REC_DATA)
@@ -106,6 +106,10 @@ static uint32_t record(struct log *l, struct record *r, uint8_t *batch, uint32_t
 	if (r->type == REC_ABORT) {
 		r->image = l->epoch - fill % 4;
 		r->flags = fill & 8 ? REC_F_MERGE : 0;
+	}
+	if (r->type == REC_KEEP) {
+		r->image = l->epoch - fill % 4;
+		r->off = l->session - (fill >> 2) % 4;
 	}
 	if (r->type == REC_COMMIT || r->type == REC_PREPARE) {
 		r->payload_len = bits & 64 ? get_u8(&l->in) : 10;

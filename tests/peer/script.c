@@ -6,7 +6,7 @@
  *   until TYPE              read, and answer PINGs, until such a frame came; fails if the node closes before
  *   closed                  read until the node closes
  *   hello KEY=VALUE...      role= node=HEX|peer pair=HEX|none gen= anc=GEN:EPOCH:DOUBT min= max= committed= epoch=
- *                           session= bits= own= image=ID:SIZE:CONSISTENT:NAME images=N count= cut= trail=
+ *                           session= bits= own= kept= image=ID:SIZE:CONSISTENT:NAME images=N count= cut= trail=
  *   welcome KEY=VALUE...    session= epoch= pair= gen= anc= first=
  *   frame TYPE KEY=VALUE... a frame of any kind; session= epoch= seq= image=N|first off= len= flags= plen= sum= magic=
  *                           fill=N (bytes of payload) text=... hex=... badhead=1
@@ -123,6 +123,7 @@ static void cmd_hello(struct peer *p, const char *words)
 	put(&at, number(words, "epoch", p->hello.epoch_high), 8);
 	put(&at, number(words, "session", p->hello.session_high), 8);
 	put(&at, number(words, "own", 0), 8);
+	put(&at, number(words, "kept", 0), 8);
 	count = at;
 	put(&at, 0, 4);
 	const char *v = value(words, "image");

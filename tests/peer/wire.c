@@ -136,7 +136,7 @@ static void hello_read(struct peer *p, const struct frame *f)
 	at += 8;
 	p->hello.epoch_high = get(&at, 8);
 	p->hello.session_high = get(&at, 8);
-	at += 8;
+	at += 16;
 	p->hello.count = (uint32_t)get(&at, 4);
 	for (uint32_t i = 0; i < p->hello.count; i++) {
 		uint64_t id = get(&at, 8), size = get(&at, 8), consistent = get(&at, 1), len = get(&at, 2);

@@ -84,6 +84,7 @@
 	X(H_SWITCH_FAILED, "switchovers without a swap") \
 	X(H_SWITCH_HALF, "switchovers cut in the middle: two backups") \
 	X(H_RETURNED, "old primaries that came back with their disk") \
+	X(H_KEPT, "unfinished epochs that the next session went on with") \
 	X(H_REJOIN_DELTA, "syncs of an old primary with what either wrote, nothing else") \
 	X(H_REJOINED, "copies that became level by themselves") \
 	X(H_SPLIT, "words of split brain") \

@@ -90,6 +90,8 @@ static void note_log(struct sim *s, const char *text)
 		happened(s, H_ACTIVITY);
 	else if (!strncmp(text, "the activity map is", 19))
 		happened(s, H_ACTIVITY_BAD);
+	else if (!strncmp(text, "what the last session left", 26))
+		happened(s, H_KEPT);
 	else if (!strncmp(text, "what either node wrote since", 28))
 		happened(s, H_REJOIN_DELTA);
 	else if (!strncmp(text, "what the activity map named", 27))
