@@ -225,3 +225,32 @@ uint64_t dirty_bytes(const struct dirty *d, uint64_t size)
 		return size;
 	return d->blocks * DIRTY_BLOCK < size ? d->blocks * DIRTY_BLOCK : size;
 }
+
+static uint64_t word_of(const struct dirty *const *sets, unsigned count, uint64_t page, uint32_t word)
+{
+	uint64_t bits = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		if (page < sets[i]->page_count && sets[i]->pages[page])
+			bits |= sets[i]->pages[page][word];
+	return bits;
+}
+
+uint64_t dirty_bytes_of(const struct dirty *const *sets, unsigned count, uint64_t size)
+{
+	uint64_t blocks = size / DIRTY_BLOCK + (size % DIRTY_BLOCK != 0), bytes = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		if (sets[i]->all)
+			return size;
+	for (uint64_t first = 0; first < blocks; first += 64) {
+		uint64_t bits = word_of(sets, count, first / PAGE_BITS, (uint32_t)(first % PAGE_BITS / 64));
+
+		if (blocks - first < 64)
+			bits &= (1ull << (blocks - first)) - 1;
+		bytes += (uint64_t)__builtin_popcountll(bits) * DIRTY_BLOCK;
+		if (blocks - first <= 64 && bits >> (blocks - first - 1) & 1) /* the last block may be short */
+			bytes -= blocks * DIRTY_BLOCK - size;
+	}
+	return bytes;
+}

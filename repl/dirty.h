@@ -35,5 +35,7 @@ bool dirty_any(const struct dirty *d);
 void dirty_merge(struct dirty *dst, struct dirty *src);
 /* Bytes marked, at most size. */
 uint64_t dirty_bytes(const struct dirty *d, uint64_t size);
+/* Bytes below size that at least one of the sets has. */
+uint64_t dirty_bytes_of(const struct dirty *const *sets, unsigned count, uint64_t size);
 
 #endif

@@ -67,7 +67,7 @@ uint64_t pair_alone(const struct node *n)
 	uint64_t bytes = 0;
 
 	for (const struct image *i = n->images; i && n->role == NODE_PRIMARY; i = i->next)
-		bytes += dirty_bytes(&i->miss, i->size) + dirty_bytes(&i->cur, i->size) + dirty_bytes(&i->com, i->size);
+		bytes += dirty_bytes_of((const struct dirty *const[]){ &i->miss, &i->cur, &i->com }, 3, i->size);
 	return bytes < 1ull << 47 ? bytes : 1ull << 47;
 }
 

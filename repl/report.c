@@ -13,10 +13,10 @@ static void hex(char *dst, const uint8_t id[16], bool have)
 		snprintf(dst + 2 * i, 3, "%02x", id[i]);
 }
 
+/* What the peer has not committed, or not at all. */
 static uint64_t missing(const struct image *i)
 {
-	return dirty_bytes(&i->miss, i->size) + dirty_bytes(&i->cur, i->size) + dirty_bytes(&i->com, i->size) +
-	       dirty_bytes(&i->bad, i->size) + dirty_bytes(&i->differ, i->size);
+	return dirty_bytes_of((const struct dirty *const[]){ &i->miss, &i->cur, &i->com, &i->bad, &i->differ }, 5, i->size);
 }
 
 static void image_status(const struct node *n, const struct image *i, struct status_image *s)
@@ -32,9 +32,9 @@ static void image_status(const struct node *n, const struct image *i, struct sta
 		s->state = i->consistent && n->st.rejoin ? n->live >= 0 ? 1 : 2 : i->consistent ? 0 : i->direct && n->live >= 0 ? 1 : 2;
 		return;
 	}
-	uint64_t size = i->size, all = missing(i);
+	uint64_t size = i->size;
 
-	s->dirty_bytes = !n->st.have_pair ? 0 : all > size ? size : all;
+	s->dirty_bytes = n->st.have_pair ? missing(i) : 0;
 	s->syncing = n->sync_state != SYNC_IDLE && primary_mirrors(n);
 	s->state = s->syncing && (i->miss.blocks || i->miss.all) ? 1 : 0;
 	if (!s->syncing)
@@ -135,11 +135,8 @@ static void primary_status(const struct node *n, struct status *s)
 	s->uncommitted_writes = n->cur.writes + (n->com_active ? n->com.writes : 0);
 	for (const struct image *i = n->images; i && n->st.have_pair; i = i->next)
 		s->pending_bytes += dirty_bytes(&i->miss, i->size);
-	for (const struct image *i = n->images; i && n->st.have_pair; i = i->next) {
-		uint64_t all = missing(i);
-
-		s->lost_bytes += all > i->size ? i->size : all;
-	}
+	for (const struct image *i = n->images; i && n->st.have_pair; i = i->next)
+		s->lost_bytes += missing(i);
 	s->pending_bytes += n->sendq_bytes;
 	for (const struct guest_io *g = n->held; g; g = g->next)
 		s->pending_writes++;

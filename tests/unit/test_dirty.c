@@ -263,12 +263,44 @@ static bool no_memory(void)
 	return true;
 }
 
+/* What two sets have in common counts once; the end of an image that is no whole block, as what it is. */
+static bool bytes_of_several(void)
+{
+	for (int round = 0; round < 200; round++) {
+		struct dirty a, b, both;
+		uint64_t size = 1 + below(3 * GIB), sum;
+
+		dirty_init(&a);
+		dirty_init(&b);
+		dirty_init(&both);
+		for (int i = 0; i < 20; i++) {
+			uint64_t off = below(4 * GIB), len = 1 + below(64 * DIRTY_BLOCK);
+
+			dirty_mark(i % 2 ? &a : &b, off, len);
+			dirty_mark(&both, off, len);
+		}
+		dirty_mark(&a, size - 1, 1);
+		dirty_mark(&b, size - 1, 1);
+		dirty_mark(&both, size - 1, 1);
+		sum = 0;
+		for (uint64_t off = 0, len; dirty_next(&both, off, size, UINT64_MAX, &off, &len); off += len)
+			sum += len;
+		CHECK(dirty_bytes_of((const struct dirty *const[]){ &a, &b }, 2, size) == sum);
+		CHECK(dirty_bytes_of((const struct dirty *const[]){ &both }, 1, size) == sum && sum <= size);
+		dirty_free(&a);
+		dirty_free(&b);
+		dirty_free(&both);
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	check_begin(argc, argv);
 	RUN(everything);
 	RUN(random_ops);
 	RUN(random_merge);
+	RUN(bytes_of_several);
 	RUN(no_memory);
 	return check_end();
 }
