@@ -31,7 +31,7 @@ static void hello(struct peer *p, uint8_t bits, uint8_t flags)
 static void welcome(struct peer *p, uint8_t bits)
 {
 	uint8_t buf[2048];
-	struct welcome w = { .first_contact = bits & 1, .lineage = { .generation = bits & 2 ? 0x7777 : 0x6e6e } };
+	struct welcome w = { .first_contact = bits & 1, .keep = bits & 64, .lineage = { .generation = bits & 2 ? 0x7777 : 0x6e6e } };
 	struct frame f = { .type = FRAME_WELCOME };
 
 	memset(w.pair, bits & 4 ? 6 : 5, 16);
@@ -56,7 +56,7 @@ static void connect(struct peer *p, uint8_t bits)
 {
 	peer_open(p, false);
 	hello(p, 0, 0);
-	welcome(p, bits & 17);
+	welcome(p, bits & (17 | 64));
 	host_settle(&p->host);
 	peer_absorb(p);
 }

@@ -27,6 +27,12 @@ static void hello(struct peer *p, uint8_t bits, uint8_t flags)
 	if (sort & 8)
 		h.session_high = peer_number(p);
 	h.prepared = sort & 32 ? p->ordered : 0;
+	if (sort & 64) {
+		h.rejoin = REJOIN_OLDER;
+		h.own = true;
+		h.own_epoch = h.committed;
+	}
+	h.kept_session = sort & 128 ? p->host.node->st.session_high : 0;
 	if (bits & 32)
 		h.has_images = true, h.overwrite = sort & 16;
 	h.images = im;
@@ -56,6 +62,17 @@ static void credit(struct peer *p, uint64_t bytes)
 	struct frame f = { .type = FRAME_CREDIT, .session = p->c->session, .off = bytes };
 
 	peer_send(p, &f, NULL, 0, 0);
+}
+
+static void ranges(struct peer *p)
+{
+	uint64_t payload[8];
+	uint8_t bits = get_u8(&p->in), count = bits % 8;
+	struct frame f = { .type = FRAME_OWN, .session = p->c->session, .image = peer_image(p) };
+
+	for (uint8_t i = 0; i < count; i++)
+		payload[i] = peer_number(p);
+	peer_send(p, &f, payload, count * 8u, 0);
 }
 
 static void dial_wait(struct peer *p)
@@ -140,6 +157,10 @@ static void own(struct peer *p, uint8_t op)
 		connect(p, get_u8(&p->in));
 		break;
 	case 14:
+		if (op & 16) {
+			ranges(p);
+			break;
+		}
 		dial_wait(p);
 		peer_open(p, true);
 		break;
