@@ -12,6 +12,8 @@
 #include "core.h"
 #include "mutant.h"
 
+#define JOURNAL_FAILED "the journal failed; umount, mend its disk, mount again, then fail over"
+
 enum { F_NONE, F_FENCE, F_COMMIT, F_OVERLAY, F_SAVE };
 
 static void taken(struct save *s, int error);
@@ -55,7 +57,7 @@ void failover_command(struct node *n, struct command_req *r)
 		command_reply(n, r, -ESTALE, "this copy is older than its peer's until a sync from it is committed; `failover force` "
 		              "takes it as it is");
 	else if (n->journal.failed)
-		command_reply(n, r, -EIO, "the journal failed; umount, mend its disk, mount again, then fail over");
+		command_reply(n, r, -EIO, JOURNAL_FAILED);
 	else {
 		n->failover = r;
 		n->failover_took = false;
@@ -234,6 +236,11 @@ static void taken(struct save *s, int error)
 		command_reply(n, r, -EIO, "promoted, but out of memory here: umount, and mount again");
 		return;
 	}
+	if (n->journal.failed) { /* meanwhile; guests' writes have to go through it */
+		node_fail(n, "promoted, but the journal failed: umount, mend its disk, and mount again");
+		command_reply(n, r, -EIO, "%s", n->reason);
+		return;
+	}
 	n->local_path = true;
 	n->role = NODE_PRIMARY;
 	n->failed = false; /* `force` from mode failed: the committed state is what is served */
@@ -287,6 +294,12 @@ void failover_pump(struct node *n)
 	if (r->cmd.keep_prepared && n->prep_ep) {
 		n->failover_took = true; /* a commit of its own: the overlay, which belongs to the older state, goes */
 		prepared_take(n);
+		return;
+	}
+	if (n->journal.failed) { /* meanwhile: what guests write next would have to go through it */
+		n->failover = NULL;
+		n->failover_step = F_NONE;
+		command_reply(n, r, -EIO, JOURNAL_FAILED);
 		return;
 	}
 	failover_loss(n, false, &n->failover_lost_bytes, &n->failover_lost_ms);
