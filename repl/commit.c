@@ -166,7 +166,7 @@ static void fsyncs_alone(struct node *n, struct guest_io **list, bool late_only)
 			continue;
 		}
 		*list = g->next;
-		if (n->stopping && n->config.suspend && n->config.commit_fsync && !primary_mirrors(n))
+		if (primary_holds_no_more(n) && n->config.suspend && n->config.commit_fsync && !primary_mirrors(n))
 			guest_finish(n, g, -EIO); /* held until the end */
 		else
 			primary_local_sync(n, g);

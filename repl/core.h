@@ -540,6 +540,7 @@ void primary_marked(struct node *n, struct guest_io *g, int error); /* its exten
 void primary_continue(struct node *n, struct command_req *r);
 void primary_suspended_pump(struct node *n);
 bool primary_suspends(const struct node *n);
+bool primary_holds_no_more(const struct node *n);
 bool primary_fsync_waits(const struct node *n); /* for a commit, however long that takes */
 void primary_local_sync(struct node *n, struct guest_io *g);
 

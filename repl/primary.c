@@ -151,15 +151,21 @@ void primary_raise(struct node *n)
 
 /* ---- on-link-loss=suspend ---- */
 
+/* What is held gets no better answer than EIO. */
+bool primary_holds_no_more(const struct node *n)
+{
+	return n->stopping || n->demote_step || n->failed;
+}
+
 bool primary_suspends(const struct node *n)
 {
-	return n->config.suspend && node_established(n) && !primary_mirrors(n) && !n->go_on && !n->stopping && !n->demote_step;
+	return n->config.suspend && node_established(n) && !primary_mirrors(n) && !n->go_on && !primary_holds_no_more(n);
 }
 
 /* With commit=fsync nothing that was fsynced is ever lost: not by a lost link, and not during the sync behind it. */
 bool primary_fsync_waits(const struct node *n)
 {
-	return n->config.commit_fsync && n->config.suspend && node_established(n) && !n->go_on && !n->stopping &&
+	return n->config.commit_fsync && n->config.suspend && node_established(n) && !n->go_on && !primary_holds_no_more(n) &&
 	       !MUTANT("suspend-fsync-alone");
 }
 
@@ -186,7 +192,7 @@ void primary_suspended_pump(struct node *n)
 			n->suspended_tail = &n->suspended;
 		g->next = NULL;
 		n->counters.guest_writes_held--;
-		if ((n->stopping || n->demote_step) && !primary_mirrors(n))
+		if (primary_holds_no_more(n) && !primary_mirrors(n))
 			guest_finish(n, g, -EIO);
 		else if (g->stage & BEGUN)
 			primary_finish(n, g);

@@ -516,6 +516,41 @@ static bool old_primary_with_an_open_image(void)
 	return old_primary_comes_back(true);
 }
 
+static void held_ended(struct guest_io *g)
+{
+	g->owner = g;
+}
+
+/* on-link-loss=suspend: what is held when the peer turns out to be promoted is not held for ever. */
+static bool old_primary_holds_writes(void)
+{
+	static uint8_t buf[BLOCK];
+	static struct guest_io g[2];
+
+	CHECK(paired() && !put(0, 3, 7) && !say(0, "flush"));
+	side[0].host.config.suspend = prim()->config.suspend = prim()->config.commit_fsync = true;
+	CHECK(!image_open_write(prim(), prim()->images));
+	CHECK(!say(0, "disconnect"));
+	g[0] = (struct guest_io){ .op = GUEST_WRITE, .image = prim()->images, .off = 3 * BLOCK, .len = BLOCK, .buf = buf,
+		.done = held_ended };
+	g[1] = (struct guest_io){ .op = GUEST_SYNC, .image = prim()->images, .done = held_ended };
+	host_begin(&side[0].host);
+	node_guest(prim(), &g[0]);
+	node_guest(prim(), &g[1]);
+	host_end(&side[0].host);
+	for (int i = 0; i < 40; i++)
+		tick();
+	CHECK(!g[0].owner && !g[1].owner);
+	CHECK(!say(1, "failover") && !say(0, "connect"));
+	side[1].host.config.can_accept = true;
+	for (int i = 0; i < 200 && !prim()->failed; i++)
+		tick();
+	for (int i = 0; i < 4; i++)
+		tick();
+	CHECK(prim()->failed && g[0].owner && g[0].error == -EIO && g[1].owner && g[1].error == -EIO);
+	return !wrong;
+}
+
 /* There and back; each time all is there that was acknowledged, and it is EBUSY while an image is open for writing. */
 static bool switchover(void)
 {
@@ -664,6 +699,7 @@ int main(int argc, char **argv)
 	RUN(refuses_another_pair);
 	RUN(old_primary_joins);
 	RUN(old_primary_with_an_open_image);
+	RUN(old_primary_holds_writes);
 	RUN(switchover);
 	RUN(discarded_backup_restarts);
 	RUN(failover_by_force_on_a_live_link);
