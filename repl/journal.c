@@ -155,11 +155,17 @@ static void created(struct io *io)
 	struct journal *j = io->owner;
 	struct segment *s = &j->slots[io->file];
 
+	if (io->result == -EEXIST && io->op == IO_CREATE) {
+		/* Of another size: what no start took for a part of this journal, damaged perhaps. */
+		*io = (struct io){ .op = IO_REMOVE, .kind = (uint8_t)j->kind, .file = io->file, .done = created, .owner = j };
+		j->env->ops->submit(j->env, io);
+		return;
+	}
 	j->creating = false;
-	if (io->result) {
+	if (io->result || io->op == IO_REMOVE) {
 		/* No space for a segment is a full journal; tried again later. */
 		s->state = SEG_ABSENT;
-		j->retry_ms = UINT64_MAX; /* the pump sets the time */
+		j->retry_ms = io->result ? UINT64_MAX : 0; /* the pump sets the time */
 		return;
 	}
 	s->state = SEG_FREE;
@@ -173,7 +179,7 @@ static uint32_t segments_ahead(const struct journal *j)
 
 static void create_ahead(struct journal *j, uint64_t now_ms)
 {
-	if (j->creating || j->failed)
+	if (j->creating || j->failed || j->lost)
 		return;
 	if (j->retry_ms == UINT64_MAX)
 		j->retry_ms = now_ms + CREATE_RETRY_MS;

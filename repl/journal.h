@@ -137,6 +137,7 @@ struct journal {
 	struct io create_io, remove_io;
 	bool removing;
 	bool creating;
+	bool lost;               /* the files are not those that the state names: kept as they are until they are given up */
 	struct io *sync_ios;   /* one a slot */
 	void (*on_written)(struct journal *j); /* written_lsn moved, or failed was set */
 	void *owner;

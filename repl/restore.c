@@ -362,7 +362,7 @@ static int leftovers(struct node *n, const struct boot *boot)
  */
 static void lost(struct node *n)
 {
-	n->journal_lost = true;
+	n->journal_lost = n->journal.lost = n->overlay.lost = true;
 	for (struct image *i = n->images; i; i = i->next) {
 		i->consistent = false;
 		i->visible = i->next_visible = false;
@@ -377,7 +377,7 @@ void restore_give_up(struct node *n)
 
 	if (!n->journal_lost)
 		return;
-	n->journal_lost = false;
+	n->journal_lost = n->journal.lost = n->overlay.lost = false;
 	st->image_count = 0;
 	st->epoch = 0;
 	memset(&st->lineage, 0, sizeof(st->lineage));

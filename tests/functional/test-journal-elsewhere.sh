@@ -22,3 +22,21 @@ start_backup "journal=$T/journal"
 assert_eq "$(sum "$B/disk.img")" "$committed" "the last epoch"
 failover "$B"
 assert_eq "$(sum "$B/disk.img")" "$committed" "after the failover"
+
+say "its segments cut short: none of them is taken for the journal, none stands in the way of a new one"
+stop "$B"
+rm -r "$AS" "$BS" "$T/journal"
+mkdir "$AS" "$BS"
+truncate -s 8M "$AS/disk.img"
+pair_up
+dd if=/dev/urandom of="$A/disk.img" bs=1M count=5 oflag=direct conv=notrunc status=none
+flush "$A"
+kill9 "$B"
+for f in "$BS"/.colofs/journal/*/j* "$BS"/.colofs/journal/*/o*; do
+	truncate -s -5000 "$f"
+done
+start_backup
+wait_status "$B" '.images | all(.state == "consistent")' 30
+wait_protected
+flush "$A"
+assert_same "$A/disk.img" "$B/disk.img"
