@@ -205,6 +205,7 @@ struct plink {
 	struct welcome welcome;
 	uint64_t session, save_session; /* the save under way is for this one */
 	bool have_hello, full;
+	bool made_pair;         /* for this link's peer, which may refuse it yet */
 	int parked_role;        /* this node's, when it was refused ... */
 	uint64_t parked_generation; /* ... likewise */
 	unsigned parked_for;    /* REFUSE_*: why */
@@ -353,6 +354,7 @@ struct node {
 	bool start_wait;        /* an established primary asks its peer before it serves: ask.c */
 	uint64_t start_wait_ms, start_deadline_ms; /* since; until */
 	bool start_wait_told;
+	struct save unpair_save;
 	bool stale;             /* the peer was promoted: this copy is older */
 
 	/* primary */

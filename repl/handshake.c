@@ -56,7 +56,8 @@ static void welcome(struct node *n, struct plink *l, enum verdict v)
 {
 	struct hello *h = &l->hello;
 
-	if (!n->st.have_pair) {
+	l->made_pair = !n->st.have_pair;
+	if (l->made_pair) {
 		n->env->ops->random(n->env, n->st.pair, 16);
 		n->st.have_pair = true;
 	}

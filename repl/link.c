@@ -248,12 +248,29 @@ void node_link_opened(struct node *n, int link, bool dialled, const char *peer, 
 		link_drop(n, link, "out of memory");
 }
 
+static void unpaired(struct save *s, int error)
+{
+	(void)s, (void)error; /* then a restart asks a peer that it has not */
+}
+
+/* The one that the pair was made with is none: it said so before it had heard of the pair. */
+static void unpair(struct node *n, struct plink *l)
+{
+	l->made_pair = false;
+	n->st.have_pair = n->st.had_peer = false;
+	memset(n->st.pair, 0, sizeof(n->st.pair));
+	node_save(n, &n->unpair_save, unpaired);
+}
+
 static int refuse_got(struct node *n, struct plink *l)
 {
 	unsigned refusal = (unsigned)l->frame.off;
 
 	n->counters.link_refusals_total++;
 	n->peer_left |= refusal == REFUSE_DISCONNECTED;
+	if (l->state == PL_WELCOME && l->made_pair && n->live < 0 &&
+	    (refusal == REFUSE_NOT_EMPTY || refusal == REFUSE_DEVICE || refusal == REFUSE_DEVICE_SIZE))
+		unpair(n, l);
 	if (refusal == REFUSE_SPLIT && l->have_hello)
 		pair_split(n, l);
 	else if (refusal != REFUSE_SPLIT || l->state != PL_PARKED || l->parked_for != REFUSE_SPLIT) /* pair_split() has said more */

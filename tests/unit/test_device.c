@@ -200,6 +200,11 @@ static bool wrong_size(uint64_t size)
 	side[1].host.config.overwrite = true;
 	CHECK(boot(&side[1]) && boot(&side[0]));
 	CHECK(said_by_backup("they must be equal") && strstr(back()->reason, "image disk"));
+	host_kill(&side[0].host); /* who was refused has no pair, and no peer to ask at its next start */
+	side[0].link = -1;
+	CHECK(!host_boot(&side[0].host, pair_reply, sizeof(pair_reply)));
+	host_settle(&side[0].host);
+	CHECK(side[0].host.ready && !prim()->start_wait);
 	return untouched(DEVICE) && !wrong;
 }
 
