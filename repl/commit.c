@@ -147,7 +147,7 @@ static void fsyncs_committed(struct node *n, int error)
  * for the next commit. */
 static void fsyncs_alone(struct node *n, struct guest_io **list, bool late_only)
 {
-	if (primary_fsync_waits(n)) {
+	if (suspend_fsync(n)) {
 		struct guest_io **end = &n->fsyncs;
 
 		if (late_only || list == end)
@@ -166,10 +166,10 @@ static void fsyncs_alone(struct node *n, struct guest_io **list, bool late_only)
 			continue;
 		}
 		*list = g->next;
-		if (primary_holds_no_more(n) && n->config.suspend && n->config.commit_fsync && !primary_mirrors(n))
+		if (suspend_ends(n) && n->config.suspend && n->config.commit_fsync && !primary_mirrors(n))
 			guest_finish(n, g, -EIO); /* held until the end */
 		else
-			primary_local_sync(n, g);
+			local_sync(n, g);
 	}
 }
 

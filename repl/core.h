@@ -5,6 +5,7 @@
  *   node.c      start, guests' dispatch, pumps            image.c       the table of images
  *   stop.c      stopping in order                         state_save.c  the state file, saved
  *   primary.c   a primary's data path                     names.c       its creates, unlinks, renames
+ *   local.c     its reads and fsyncs                      suspend.c     writes held while the peer is away
  *   activity.c  which extents a crash leaves in doubt     activity_restore.c  ... and after one
  *   verify.c    comparing both copies
  *   commit.c    its epochs and flushes                    sync.c        sending what the peer lacks
@@ -533,19 +534,25 @@ void primary_raise(struct node *n);
 enum { SENT = 1, BEGUN = 2, COUNTED = 4, QUEUED = 8, WRITTEN = 16 };
 void primary_counted(struct node *n, struct guest_io *g); /* its image write ended: the epoch's count */
 void primary_finish(struct node *n, struct guest_io *g);  /* the answer, once going alone is recorded */
-
-void image_sync_failed(struct image *img, int error);
 void primary_end(struct node *n, struct guest_io *g, int error);
 void primary_marked(struct node *n, struct guest_io *g, int error); /* its extents are; or can't be */
 
-/* names.c */
-void primary_continue(struct node *n, struct command_req *r);
-void primary_suspended_pump(struct node *n);
-bool primary_suspends(const struct node *n);
-bool primary_holds_no_more(const struct node *n);
-bool primary_fsync_waits(const struct node *n); /* for a commit, however long that takes */
-void primary_local_sync(struct node *n, struct guest_io *g);
+/* suspend.c */
+bool suspend_wanted(const struct node *n);
+bool suspend_ends(const struct node *n); /* what is held gets no better answer than EIO */
+bool suspend_fsync(const struct node *n); /* it waits for a commit, however long that takes */
+bool suspend_takes(const struct node *n); /* a write that comes now */
+void suspend_hold(struct node *n, struct guest_io *g);
+void suspend_pump(struct node *n);
+void suspend_continue(struct node *n, struct command_req *r);
 
+/* local.c */
+void local_read(struct node *n, struct guest_io *g);
+void local_sync(struct node *n, struct guest_io *g);
+void local_background(struct node *n, struct image *img, uint64_t len);
+void image_sync_failed(struct image *img, int error);
+
+/* names.c */
 void primary_names(struct node *n, struct guest_io *g);
 void primary_create(struct node *n, struct guest_io *g);
 

@@ -242,7 +242,7 @@ void node_command(struct node *n, struct command_req *r)
 		live_set(n, r);
 		return;
 	case CMD_CONTINUE:
-		primary_continue(n, r);
+		suspend_continue(n, r);
 		return;
 	case CMD_CONNECT:
 		link_connect(n, r);
@@ -568,7 +568,7 @@ static void tell(struct node *n)
 void node_batch_end(struct node *n)
 {
 	link_pump(n);
-	primary_suspended_pump(n);
+	suspend_pump(n);
 	ask_pump(n);
 	switch_pump(n);
 	demote_pump(n);

@@ -149,73 +149,10 @@ void primary_raise(struct node *n)
 	node_save(n, &n->raise_save, raised);
 }
 
-/* ---- on-link-loss=suspend ---- */
-
-/* What is held gets no better answer than EIO. */
-bool primary_holds_no_more(const struct node *n)
-{
-	return n->stopping || n->demote_step || n->failed;
-}
-
-bool primary_suspends(const struct node *n)
-{
-	return n->config.suspend && node_established(n) && !primary_mirrors(n) && !n->go_on && !primary_holds_no_more(n);
-}
-
-/* With commit=fsync nothing that was fsynced is ever lost: not by a lost link, and not during the sync behind it. */
-bool primary_fsync_waits(const struct node *n)
-{
-	return n->config.commit_fsync && n->config.suspend && node_established(n) && !n->go_on && !primary_holds_no_more(n) &&
-	       !MUTANT("suspend-fsync-alone");
-}
-
-static void suspend(struct node *n, struct guest_io *g)
-{
-	if (!n->suspended)
-		node_error(n, "guest writes are held until a peer mirrors them: on-link-loss=suspend; "
-		           "`continue` goes on without one");
-	g->next = NULL;
-	*n->suspended_tail = g;
-	n->suspended_tail = &g->next;
-	n->counters.guest_writes_held++;
-}
-
-/* Those that have their place on disk get their answer, the others begin; umount fails them all. */
-void primary_suspended_pump(struct node *n)
-{
-	n->resuming = true;
-	while (n->suspended && !primary_suspends(n)) {
-		struct guest_io *g = n->suspended;
-
-		n->suspended = g->next;
-		if (!n->suspended)
-			n->suspended_tail = &n->suspended;
-		g->next = NULL;
-		n->counters.guest_writes_held--;
-		if (primary_holds_no_more(n) && !primary_mirrors(n))
-			guest_finish(n, g, -EIO);
-		else if (g->stage & BEGUN)
-			primary_finish(n, g);
-		else
-			primary_guest(n, g);
-	}
-	n->resuming = false;
-}
-
-void primary_continue(struct node *n, struct command_req *r)
-{
-	if (n->role != NODE_PRIMARY) {
-		command_reply(n, r, -EPERM, "only a primary holds writes; this node is %s", node_mode(n));
-		return;
-	}
-	n->go_on = !primary_mirrors(n);
-	command_reply(n, r, 0, "done");
-}
-
 void primary_finish(struct node *n, struct guest_io *g)
 {
-	if (!(g->stage & SENT) && primary_suspends(n)) {
-		suspend(n, g);
+	if (!(g->stage & SENT) && suspend_wanted(n)) {
+		suspend_hold(n, g);
 		return;
 	}
 	if (!(g->stage & SENT) && node_established(n) && !primary_mirrors(n) && !n->raised) {
@@ -361,46 +298,6 @@ static void write_end(struct node *n, struct guest_io *g, int error)
 		link_drop(n, n->live, "a write that was to make an image longer failed here: sizes are compared anew");
 }
 
-/*
- * The kernel says once that an fdatasync failed, takes what was not written for clean, and later ones succeed: they
- * must not pass for good. From here on the image's fsyncs, every commit and the stop fail. A node that is mounted
- * again sees what the disk has kept, and a full compare makes the peer equal.
- */
-void image_sync_failed(struct image *img, int error)
-{
-	if (!img->visible && error == -ENOENT) /* its last name went in an earlier life, and the file with it */
-		return;
-	if (!img->sync_failed)
-		node_error(img->node, "fdatasync of image %s failed: %s; what it holds on disk is uncertain: fsync and flush "
-		           "fail until this node is mounted again", img->name, strerror(-error));
-	img->sync_failed = error;
-	activity_revoke(img->node);
-}
-
-static void background_synced(struct io *io)
-{
-	struct image *img = io->owner;
-
-	img->node->ios_busy--;
-	img->background = false;
-	if (io->result)
-		image_sync_failed(img, io->result);
-}
-
-/* So that the commit's fdatasync finds little to do, however much the epoch wrote. */
-static void background_sync(struct node *n, struct image *img, uint64_t len)
-{
-	img->unsynced += len;
-	if (img->unsynced < BACKGROUND_SYNC || img->background || !node_established(n))
-		return;
-	img->unsynced = 0;
-	img->background = true;
-	n->counters.image_fdatasyncs_total++;
-	img->background_io = (struct io){ .op = IO_SYNC, .kind = FILE_IMAGE, .file = img->id, .done = background_synced,
-		.owner = img };
-	submit(n, &img->background_io);
-}
-
 static void write_done(struct io *io)
 {
 	struct guest_io *g = io->owner;
@@ -411,7 +308,7 @@ static void write_done(struct io *io)
 	if (!io->result && g->off + g->len > img->size)
 		img->size = g->off + g->len;
 	if (!io->result)
-		background_sync(n, img, g->len);
+		local_background(n, img, g->len);
 	primary_counted(n, g);
 	if (g->stage & QUEUED && !io->result) {
 		g->stage |= WRITTEN; /* the queue's pump goes on */
@@ -536,58 +433,6 @@ static void range_begin(struct node *n, struct guest_io *g)
 	submit(n, &g->io);
 }
 
-/* ---- reads and syncs ---- */
-
-static void plain_done(struct io *io);
-
-/* Durable on this node's disk. */
-void primary_local_sync(struct node *n, struct guest_io *g)
-{
-	struct image *img = g->image;
-
-	if (img->sync_failed) {
-		guest_finish(n, g, img->sync_failed);
-		return;
-	}
-	g->io = (struct io){ .op = IO_SYNC, .kind = FILE_IMAGE, .file = img->id, .done = plain_done, .owner = g };
-	submit(n, &g->io);
-}
-
-static void plain_done(struct io *io)
-{
-	struct guest_io *g = io->owner;
-	struct node *n = g->image->node;
-
-	n->ios_busy--;
-	g->hole = io->hole;
-	if (g->op == GUEST_EXTENT)
-		g->len = io->len;
-	if (g->op == GUEST_SYNC && io->result)
-		image_sync_failed(g->image, io->result);
-	guest_finish(n, g, g->op == GUEST_SYNC ? g->image->sync_failed : io->result);
-}
-
-static void plain_begin(struct node *n, struct guest_io *g)
-{
-	static const uint8_t ops[] = { [GUEST_READ] = IO_READ, [GUEST_EXTENT] = IO_EXTENT };
-	struct image *img = g->image;
-	uint64_t left = g->off < img->size ? img->size - g->off : 0;
-
-	if (g->len > left)
-		g->len = left;
-	if (!left && g->op == GUEST_EXTENT) {
-		guest_finish(n, g, -ENXIO);
-		return;
-	}
-	if (!g->len) {
-		guest_finish(n, g, 0);
-		return;
-	}
-	g->io = (struct io){ .op = ops[g->op], .kind = FILE_IMAGE, .file = img->id, .off = g->off, .len = g->len,
-		.buf = g->buf, .done = plain_done, .owner = g };
-	submit(n, &g->io);
-}
-
 /* ---- the way in ---- */
 
 static void begin(struct guest_io *g)
@@ -652,19 +497,19 @@ void primary_guest(struct node *n, struct guest_io *g)
 	g->stage = 0;
 	g->priv = n;
 	if (g->op != GUEST_READ && g->op != GUEST_SYNC && g->op != GUEST_EXTENT &&
-	    (primary_suspends(n) || (n->suspended && !n->resuming))) { /* none overtakes those that wait */
-		suspend(n, g);
+	    suspend_takes(n)) {
+		suspend_hold(n, g);
 		return;
 	}
 	if (g->op == GUEST_SYNC) {
-		if (n->config.commit_fsync && (n->protected_ || primary_fsync_waits(n)))
+		if (n->config.commit_fsync && (n->protected_ || suspend_fsync(n)))
 			commit_fsync(n, g);
 		else
-			primary_local_sync(n, g);
+			local_sync(n, g);
 		return;
 	}
 	if (g->op == GUEST_READ || g->op == GUEST_EXTENT) {
-		plain_begin(n, g);
+		local_read(n, g);
 		return;
 	}
 	if (g->op == GUEST_CREATE) {
