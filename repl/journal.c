@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Appending to a log: batches are filled in memory, written by O_DIRECT in LSN
- * order (several in flight), made durable on demand. Segments are created
- * ahead of need and recycled; a segment's header is durable before its first
- * batch. Owned by the node; event-loop thread only.
+ * order (several in flight), made durable on demand. Its segments:
+ * journal_segment.c. Owned by the node; event-loop thread only.
  */
-#include "journal.h"
+#include "journal_int.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,11 +16,6 @@
 
 enum { BATCH_FREE, BATCH_OPEN, BATCH_CLOSED, BATCH_WRITING, BATCH_WRITTEN };
 
-#define SEGMENTS_AHEAD 4u /* of the journal: making one takes longer than filling one */
-#define CREATE_RETRY_MS 1000u
-#define SHRUNK_MS 10000u /* no new segments after some were given back for want of space */
-
-static void push_ready(struct journal *j);
 #ifndef SLOTS_ROOM /* the simulator, which opens thousands of small ones, sets its own */
 #define SLOTS_ROOM 4096u /* what an open journal can grow to at least: 64 GiB in the usual segments */
 #endif
@@ -33,26 +27,6 @@ static uint32_t round_up(uint32_t n, uint32_t to)
 	return (n + to - 1) / to * to;
 }
 
-static uint32_t slots_of(const struct journal *j, uint64_t limit)
-{
-	uint64_t slots = limit / j->segment_size;
-
-	return slots < 3 ? 3 : slots > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)slots;
-}
-
-int journal_resize(struct journal *j, uint64_t limit)
-{
-	uint32_t slots = slots_of(j, limit);
-
-	if (slots > j->slot_room)
-		return -ENOSPC;
-	j->slot_limit = slots;
-	if (slots > j->slot_count)
-		j->slot_count = slots;
-	j->retry_ms = 0;
-	return 0;
-}
-
 int journal_init(struct journal *j, struct env *env, enum file_kind kind, const uint8_t id[16], uint32_t segment_size,
                  uint64_t limit, uint32_t slots, uint32_t batches)
 {
@@ -61,7 +35,7 @@ int journal_init(struct journal *j, struct env *env, enum file_kind kind, const 
 	j->kind = kind;
 	memcpy(j->id, id, 16);
 	j->segment_size = segment_size;
-	j->slot_limit = slots_of(j, limit);
+	j->slot_limit = segment_slots(j, limit);
 	j->slot_count = j->slot_limit > slots ? j->slot_limit : slots;
 	j->slot_room = j->slot_count > SLOTS_ROOM ? j->slot_count : SLOTS_ROOM;
 	j->batch_count = batches;
@@ -96,12 +70,6 @@ void journal_free(struct journal *j)
 	memset(j, 0, sizeof(*j));
 }
 
-void journal_add_slot(struct journal *j, uint32_t slot)
-{
-	if (slot < j->slot_count)
-		j->slots[slot].state = SEG_FREE;
-}
-
 void journal_start(struct journal *j, uint64_t incarnation, uint64_t next_lsn, uint64_t last_sum)
 {
 	j->incarnation = incarnation;
@@ -110,170 +78,13 @@ void journal_start(struct journal *j, uint64_t incarnation, uint64_t next_lsn, u
 	j->written_lsn = j->synced_lsn = next_lsn - 1;
 }
 
-static void journal_fail(struct journal *j, int error)
+void journal_fail(struct journal *j, int error)
 {
 	if (!j->failed)
 		j->failed = error;
 	sync_pump(j);
 	if (j->on_written)
 		j->on_written(j);
-}
-
-/* ---- segments ---- */
-
-int segment_note_batch(struct segment *s, uint32_t off)
-{
-	if (s->batch_count == s->batch_room) {
-		uint32_t room = s->batch_room ? s->batch_room * 2 : 64;
-		uint32_t *p = realloc(s->batch_off, room * sizeof(*p));
-
-		if (!p)
-			return -ENOMEM;
-		s->batch_off = p;
-		s->batch_room = room;
-	}
-	s->batch_off[s->batch_count++] = off / BLOCK;
-	return 0;
-}
-
-static uint32_t count_slots(const struct journal *j, enum segment_state state)
-{
-	uint32_t count = 0;
-
-	for (uint32_t i = 0; i < j->slot_count; i++)
-		count += j->slots[i].state == state;
-	return count;
-}
-
-static uint32_t present(const struct journal *j)
-{
-	return j->slot_count - count_slots(j, SEG_ABSENT);
-}
-
-static void created(struct io *io)
-{
-	struct journal *j = io->owner;
-	struct segment *s = &j->slots[io->file];
-
-	if (io->result == -EEXIST && io->op == IO_CREATE) {
-		/* Of another size: what no start took for a part of this journal, damaged perhaps. */
-		*io = (struct io){ .op = IO_REMOVE, .kind = (uint8_t)j->kind, .file = io->file, .done = created, .owner = j };
-		j->env->ops->submit(j->env, io);
-		return;
-	}
-	j->creating = false;
-	if (io->result || io->op == IO_REMOVE) {
-		/* No space for a segment is a full journal; tried again later. */
-		s->state = SEG_ABSENT;
-		j->retry_ms = io->result ? UINT64_MAX : 0; /* the pump sets the time */
-		return;
-	}
-	s->state = SEG_FREE;
-}
-
-/* The overlay's writes are rarer; but one of the longest must fit what is ready. */
-static uint32_t segments_ahead(const struct journal *j)
-{
-	return j->kind == FILE_JOURNAL ? SEGMENTS_AHEAD : 1 + 4 * IO_MAX_LEN / j->segment_size;
-}
-
-static void create_ahead(struct journal *j, uint64_t now_ms)
-{
-	if (j->creating || j->failed || j->lost)
-		return;
-	if (j->retry_ms == UINT64_MAX)
-		j->retry_ms = now_ms + CREATE_RETRY_MS;
-	if (j->retry_ms) {
-		if (now_ms < j->retry_ms)
-			return;
-		j->retry_ms = 0;
-	}
-	if (count_slots(j, SEG_FREE) >= segments_ahead(j) || present(j) >= j->slot_limit)
-		return;
-	for (uint32_t i = 0; i < j->slot_count; i++) {
-		if (j->slots[i].state != SEG_ABSENT)
-			continue;
-		j->slots[i].state = SEG_CREATING;
-		j->creating = true;
-		j->create_io = (struct io){ .op = IO_CREATE, .kind = (uint8_t)j->kind, .file = i,
-			.len = j->segment_size, .done = created, .owner = j };
-		j->env->ops->submit(j->env, &j->create_io);
-		return;
-	}
-}
-
-static void header_done(struct io *io)
-{
-	struct journal *j = io->owner;
-	struct segment *s = &j->slots[io->file];
-
-	if (!io->result && io->op == IO_WRITE) {
-		*j->count_syncs += 1;
-		*io = (struct io){ .op = IO_SYNC, .kind = (uint8_t)j->kind, .file = io->file, .done = header_done, .owner = j };
-		j->env->ops->submit(j->env, io);
-		return;
-	}
-	j->activating--;
-	free(s->header);
-	s->header = NULL;
-	if (io->result) {
-		journal_fail(j, io->result);
-		return;
-	}
-	/* The header is durable: recovery will find this segment by its first LSN. */
-	s->ready = true;
-	push_ready(j);
-}
-
-static void background_done(struct journal_sync *s, int error)
-{
-	(void)error; /* journal_fail() has said so to everyone */
-	s->waiting = false;
-}
-
-static void segment_close(struct journal *j)
-{
-	if (j->active == UINT32_MAX)
-		return;
-	j->slots[j->active].state = SEG_FULL;
-	j->active = UINT32_MAX;
-	if (!j->background.waiting) {
-		j->background.done = background_done;
-		journal_sync(j, &j->background);
-	}
-}
-
-/* Take a free segment; the batches for it wait until its header is durable. */
-static int segment_open(struct journal *j)
-{
-	for (uint32_t i = 0; i < j->slot_count; i++) {
-		struct segment *s = &j->slots[i];
-
-		if (s->state != SEG_FREE)
-			continue;
-		struct segment_header h = { .incarnation = j->incarnation, .first_lsn = j->next_lsn,
-			.synced_lsn = j->synced_lsn, .slot = i, .size = j->segment_size };
-
-		s->header = aligned_alloc(BLOCK, BLOCK);
-		if (!s->header)
-			return -EAGAIN;
-		journal_cache_drop(j);
-		s->state = SEG_ACTIVE;
-		s->ready = false;
-		s->first_lsn = j->next_lsn;
-		s->last_lsn = j->next_lsn - 1;
-		s->batch_count = 0;
-		s->dirty = false;
-		j->active = i;
-		j->active_off = BLOCK;
-		j->activating++;
-		segment_header_encode(s->header, j->id, &h);
-		s->header_io = (struct io){ .op = IO_WRITE, .kind = (uint8_t)j->kind, .file = i, .len = BLOCK,
-			.buf = s->header, .done = header_done, .owner = j };
-		j->env->ops->submit(j->env, &s->header_io);
-		return 0;
-	}
-	return -EAGAIN;
 }
 
 /* ---- batches ---- */
@@ -316,7 +127,7 @@ static void written(struct io *io)
 }
 
 /* Write what is closed and whose segment is ready. */
-static void push_ready(struct journal *j)
+void journal_push_ready(struct journal *j)
 {
 	for (uint32_t i = 0; i < j->batch_used && !j->failed; i++) {
 		struct batch *b = &j->batches[(j->batch_first + i) % j->batch_count];
@@ -361,7 +172,7 @@ void journal_push(struct journal *j)
 	j->active_off += used;
 	b->state = BATCH_CLOSED;
 	j->open = NULL;
-	push_ready(j);
+	journal_push_ready(j);
 }
 
 static int batch_open(struct journal *j, uint64_t session, uint64_t epoch, uint16_t flags, uint32_t need)
@@ -555,7 +366,7 @@ uint64_t journal_room(const struct journal *j)
 {
 	uint64_t waste = BLOCK * 2 + RECORD_DATA_MAX; /* header, and a tail too short for a record */
 	uint64_t per = j->segment_size - waste;
-	uint64_t room = count_slots(j, SEG_FREE) * per;
+	uint64_t room = segment_count(j, SEG_FREE) * per;
 
 	if (j->active != UINT32_MAX && !j->open && j->segment_size - j->active_off > waste)
 		room += j->segment_size - j->active_off - waste;
@@ -575,11 +386,6 @@ uint64_t journal_buffer_room(const struct journal *j)
 	return used >= BATCHES_CREDIT ? 0 : (uint64_t)(BATCHES_CREDIT - used) * BATCH_PAYLOAD;
 }
 
-bool journal_may_grow(const struct journal *j)
-{
-	return !j->failed && (j->creating || (present(j) < j->slot_limit && !j->retry_ms));
-}
-
 uint64_t journal_used(const struct journal *j)
 {
 	uint64_t used = 0;
@@ -592,47 +398,11 @@ uint64_t journal_used(const struct journal *j)
 	return used;
 }
 
-void journal_release(struct journal *j, uint64_t lsn)
-{
-	for (uint32_t i = 0; i < j->slot_count; i++) {
-		struct segment *s = &j->slots[i];
-
-		if (s->state == SEG_FULL && s->last_lsn < lsn && s->last_lsn <= j->written_lsn) {
-			s->state = SEG_FREE;
-			s->batch_count = 0;
-		}
-	}
-}
-
-static void removed(struct io *io)
-{
-	struct journal *j = io->owner;
-
-	j->removing = false;
-	j->slots[io->file].state = io->result && io->result != -ENOENT ? SEG_FREE : SEG_ABSENT;
-}
-
-bool journal_shrink(struct journal *j, uint64_t now_ms)
-{
-	for (uint32_t i = j->slot_count; i-- > 0 && !j->removing;) {
-		if (j->slots[i].state != SEG_FREE)
-			continue;
-		j->slots[i].state = SEG_CREATING;
-		j->removing = true;
-		j->retry_ms = now_ms + SHRUNK_MS;
-		j->remove_io = (struct io){ .op = IO_REMOVE, .kind = (uint8_t)j->kind, .file = i, .done = removed,
-			.owner = j };
-		j->env->ops->submit(j->env, &j->remove_io);
-		return true;
-	}
-	return false;
-}
-
 void journal_pump(struct journal *j, uint64_t now_ms, bool quiet)
 {
-	if (!quiet || !count_slots(j, SEG_FREE))
-		create_ahead(j, now_ms);
-	if (present(j) > j->slot_limit)
+	if (!quiet || !segment_count(j, SEG_FREE))
+		segment_create_ahead(j, now_ms);
+	if (segment_present(j) > j->slot_limit)
 		journal_shrink(j, now_ms);
 	sync_pump(j);
 	journal_reads_pump(j);

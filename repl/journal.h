@@ -230,13 +230,5 @@ struct segment_header {
 };
 void segment_header_encode(uint8_t *block, const uint8_t id[16], const struct segment_header *h);
 int segment_header_decode(const uint8_t *block, const uint8_t id[16], struct segment_header *h);
-int segment_note_batch(struct segment *s, uint32_t off);
-/* journal_read.c */
-int journal_reads_init(struct journal *j);
-void journal_reads_free(struct journal *j);
-void journal_cache_drop(struct journal *j);
-void journal_reads_pump(struct journal *j);
-/* The batch still in memory that holds pos, or NULL. */
-const struct batch *journal_in_memory(const struct journal *j, uint64_t pos);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "journal.h"
+#include "journal_int.h"
 #include "sum.h"
 
 #define CACHE_BLOCKS 64u

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "journal.h"
+#include "journal_int.h"
 #include "mutant.h"
 #include "sum.h"
 
