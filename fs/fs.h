@@ -85,8 +85,6 @@ void handle_reply_create(fuse_req_t req, struct handle *h, const struct fuse_ent
 
 /* ops.c */
 extern const struct fuse_lowlevel_ops fs_ops;
-/* Image's attributes as a guest sees them. */
-void fs_image_attr(struct fs *fs, struct image *img, struct stat *st);
 
 /* space.c: operations on an open image's blocks */
 void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,

@@ -35,7 +35,8 @@ struct name_req {
 
 /* ---- attributes ---- */
 
-void fs_image_attr(struct fs *fs, struct image *img, struct stat *st)
+/* As a guest sees them. */
+static void fs_image_attr(struct fs *fs, struct image *img, struct stat *st)
 {
 	uint64_t size = image_size(img), mtime_ns = image_mtime_ns(img);
 

@@ -528,7 +528,6 @@ void primary_sendq_pump(struct node *n, bool release_all);
 void primary_meta(struct node *n, uint8_t type, struct image *img, uint64_t off, uint64_t len, uint8_t flags,
                   const char *name);
 bool primary_missing(const struct node *n);
-void primary_raise(struct node *n);
 
 /* What became of a write: bits of guest_io.stage. */
 enum { SENT = 1, BEGUN = 2, COUNTED = 4, QUEUED = 8, WRITTEN = 16 };
@@ -589,7 +588,6 @@ void sync_stop(struct node *n);
 void sync_refused(struct node *n);
 void sync_hash_reply(struct node *n, uint64_t seq, bool equal);
 bool sync_covers(const struct node *n, const struct image *img, uint64_t off, uint64_t len);
-bool sync_fits(const struct node *n);
 uint64_t sync_missing(const struct node *n);
 bool sync_rate_allows(struct node *n, uint64_t len);
 void sync_command(struct node *n, struct command_req *r);
@@ -626,7 +624,6 @@ void verify_free(struct node *n);
 enum verdict { PAIR_REFUSE, PAIR_DELTA, PAIR_FULL, PAIR_FIRST };
 enum verdict pair_judge(const struct node *n, const struct hello *peer, unsigned *refusal, bool *stale);
 void pair_hello(struct node *n, struct hello *h);
-bool pair_has_images(const struct node *n);
 uint64_t pair_alone(const struct node *n); /* bytes that the last common epoch lacks; at most 2^47 */
 uint64_t pair_age(const struct node *n);   /* ms since this node's last commit; 0: not known */
 void pair_split(struct node *n, const struct plink *l);
@@ -635,13 +632,17 @@ void pair_split(struct node *n, const struct plink *l);
 void link_send(struct node *n, int link, struct frame *f, const void *payload, size_t len);
 void link_pump(struct node *n);
 void link_drop(struct node *n, int link, const char *why);
-void link_refuse(struct node *n, int link, unsigned refusal);
+uint32_t link_ping_ms(const struct node *n);
 void links_close(struct node *n, unsigned refusal);
-void link_changed(struct node *n); /* something changed here: the peer that was refused for good is tried anew */
-bool link_parked(const struct node *n);
 void link_connect(struct node *n, struct command_req *r);
 void link_disconnect(struct node *n, struct command_req *r);
 
+/* refuse.c */
+void link_refuse(struct node *n, int link, unsigned refusal);
+bool link_parked(const struct node *n);
+void link_changed(struct node *n); /* something changed here: the peer that was refused for good is tried anew */
+int refuse_got(struct node *n, struct plink *l);
+void refuse_pump(struct node *n);
 
 /* ask.c */
 void ask_begin(struct node *n);    /* the start's last step */
@@ -692,11 +693,15 @@ bool direct_goes(const struct image *img);
 int direct_begin(struct node *n, struct plink *l);
 int direct_frame(struct node *n, struct plink *l, struct image *img);
 void direct_hash(struct node *n, struct hash_job *h, void (*done)(void *owner, int error));
-bool hash_equal(const struct hash_job *h);
 void direct_cut(struct node *n);
 void direct_commit(struct node *n);
 void direct_link_down(struct node *n);
 void direct_free(struct node *n);
+
+/* hash.c */
+int hash_query(struct node *n, struct plink *l);
+bool hash_equal(const struct hash_job *h);
+void hash_drop(struct node *n);
 
 /* view.c */
 void view_read(struct node *n, struct image *img, bool uncommitted, uint64_t off, uint64_t len, void *buf,
@@ -723,6 +728,10 @@ bool destage_clean(const struct node *n);
 bool destage_busy(const struct node *n);
 void destage_free(struct node *n);
 bool destage_eager(const struct node *n);
+
+/* tail.c */
+struct journal_mark tail_of(struct node *n);
+int tail_table(struct node *n, const struct epoch *e);
 
 /* merge.c */
 bool merge_busy(const struct node *n);   /* a merge has begun */
@@ -765,8 +774,6 @@ uint64_t device_limit(const struct node *n, const struct image *img);
 bool device_zeroes(const struct image *img, const void *buf, uint64_t len);
 /* demote.c */
 void demote_park(struct node *n, struct guest_io *g);
-void demote_unpark(struct node *n);
-void demote_begin(struct node *n, enum rejoin rejoin, void (*done)(struct node *n, int error));
 void demote_pump(struct node *n);
 void demote_stale(struct node *n, bool fenced);
 void demote_discard(struct node *n, struct command_req *r);

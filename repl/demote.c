@@ -25,7 +25,7 @@ void demote_park(struct node *n, struct guest_io *g)
 }
 
 /* Those that waited go the way of the role that is now. */
-void demote_unpark(struct node *n)
+static void unpark(struct node *n)
 {
 	struct guest_io *list = n->parked;
 
@@ -49,7 +49,7 @@ bool node_open_for_writing(const struct node *n)
 	return false;
 }
 
-void demote_begin(struct node *n, enum rejoin rejoin, void (*done)(struct node *n, int error))
+static void demote_begin(struct node *n, enum rejoin rejoin, void (*done)(struct node *n, int error))
 {
 	n->demote_step = D_QUIESCE;
 	n->demote_rejoin = (uint8_t)rejoin;
@@ -108,7 +108,7 @@ static void end(struct node *n, int error)
 	n->demote_done = NULL;
 	if (done)
 		done(n, error);
-	demote_unpark(n);
+	unpark(n);
 }
 
 static void saved(struct save *s, int error)
@@ -322,7 +322,7 @@ static void switch_end(struct node *n, int error, const char *why)
 		command_reply(n, r, 0, "done epoch=%" PRIu64 " generation=%016" PRIx64 " ms=%" PRIu64, n->committed,
 		              n->peer_generation, n->now_ms - r->started_ms);
 	if (!n->demote_step)
-		demote_unpark(n);
+		unpark(n);
 }
 
 /* What this node could not read, or verify found unequal, the peer lacks, and a swap would lose. */

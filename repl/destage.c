@@ -101,77 +101,6 @@ static void pass_failed(struct node *n)
 	n->destage->again = true;
 }
 
-/* ---- the tail ---- */
-
-static void mark_min(struct journal_mark *m, const struct journal_mark *other)
-{
-	if (other->lsn && other->lsn < m->lsn)
-		*m = *other;
-}
-
-/* Where recovery must begin, once the pass is in the images. */
-static struct journal_mark tail_of(struct node *n)
-{
-	struct journal_mark m = n->pass && n->pass->end.lsn ? n->pass->end : journal_mark(&n->journal);
-
-	for (struct epoch *e = n->seals; e; e = e->older)
-		if (e != n->pass)
-			mark_min(&m, &e->first);
-	if (n->com_ep)
-		mark_min(&m, &n->com_ep->first);
-	if (n->prep_ep)
-		mark_min(&m, &n->prep_ep->first);
-	if (n->cur_ep)
-		mark_min(&m, &n->cur_ep->first);
-	if (n->kept_ep)
-		mark_min(&m, &n->kept_ep->first);
-	if (n->local)
-		mark_min(&m, &n->local->first);
-	twin_mark_min(n, &m);
-	return m;
-}
-
-static struct state_image *table_entry(struct node *n, uint64_t id)
-{
-	struct state *st = &n->st;
-
-	for (uint32_t i = 0; i < st->image_count; i++)
-		if (st->images[i].id == id)
-			return &st->images[i];
-	if (st->image_count == IMAGES_MAX)
-		return NULL;
-	struct state_image *p = realloc(st->images, (st->image_count + 1) * sizeof(*p));
-
-	if (!p)
-		return NULL;
-	st->images = p;
-	p = &st->images[st->image_count++];
-	memset(p, 0, sizeof(*p));
-	p->id = id;
-	return p;
-}
-
-static int table_update(struct node *n, const struct epoch *e)
-{
-	for (const struct epimg *ei = e->images; ei; ei = ei->next) {
-		struct state_image *im = table_entry(n, ei->image->id);
-
-		if (!im)
-			return -ENOMEM;
-		if (ei->unlinked) {
-			*im = n->st.images[--n->st.image_count];
-			continue;
-		}
-		if (ei->sized)
-			im->size = ei->size;
-		if (ei->renamed)
-			memcpy(im->name, ei->name, sizeof(im->name));
-		im->consistent = true;
-		im->mtime_ns = im->ctime_ns = 0;
-	}
-	return 0;
-}
-
 /* ---- steps ---- */
 
 static void step_to(struct node *n, enum step step)
@@ -443,7 +372,7 @@ static void state_step(struct node *n)
 	struct journal_mark m = tail_of(n);
 
 	if (n->pass) {
-		if (table_update(n, n->pass)) {
+		if (tail_table(n, n->pass)) {
 			node_fail(n, "out of memory");
 			return;
 		}

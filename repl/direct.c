@@ -4,7 +4,6 @@
  * number order (claims see to that), none to the journal. The commit that ends
  * the sync first makes these files durable; its record makes them consistent.
  */
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -259,13 +258,6 @@ int direct_frame(struct node *n, struct plink *l, struct image *img)
 }
 
 /* ---- comparing ---- */
-
-bool hash_equal(const struct hash_job *h)
-{
-	uint8_t digest[32];
-
-	return EVP_Digest(h->buf, h->len, digest, NULL, EVP_sha256(), NULL) == 1 && !memcmp(digest, h->digest, 32);
-}
 
 static void hash_done(struct io *io)
 {

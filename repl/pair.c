@@ -10,7 +10,7 @@
 #include "core.h"
 #include "mutant.h"
 
-bool pair_has_images(const struct node *n)
+static bool has_images(const struct node *n)
 {
 	for (const struct image *i = n->images; i; i = i->next)
 		if (i->visible || i->foreign)
@@ -28,7 +28,7 @@ void pair_hello(struct node *n, struct hello *h)
 	memcpy(h->pair, n->st.pair, 16);
 	h->have_pair = n->st.have_pair;
 	h->overwrite = n->config.overwrite;
-	h->has_images = pair_has_images(n);
+	h->has_images = has_images(n);
 	h->devices = device_any(n);
 	h->role = n->role;
 	h->rejoin = n->role == NODE_BACKUP ? n->st.rejoin : REJOIN_NONE;
@@ -214,7 +214,7 @@ enum verdict pair_judge(const struct node *n, const struct hello *p, unsigned *r
 		/* The primary decides; a backup only keeps what must not be touched. */
 		if (!p->have_pair && n->st.have_pair)
 			return refuse(refusal, REFUSE_PAIR);
-		if (!n->st.have_pair && pair_has_images(n) && !n->config.overwrite)
+		if (!n->st.have_pair && has_images(n) && !n->config.overwrite)
 			return refuse(refusal, REFUSE_NOT_EMPTY);
 		return n->st.have_pair ? PAIR_DELTA : PAIR_FIRST;
 	}

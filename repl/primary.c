@@ -136,7 +136,7 @@ static void raised(struct save *s, int error)
 }
 
 /* A new generation, durable before the first reply whose frame no live link took. */
-void primary_raise(struct node *n)
+static void raise_generation(struct node *n)
 {
 	if (n->raising || n->raised)
 		return;
@@ -158,7 +158,7 @@ void primary_finish(struct node *n, struct guest_io *g)
 	if (!(g->stage & SENT) && node_established(n) && !primary_mirrors(n) && !n->raised) {
 		g->next = n->raise_wait;
 		n->raise_wait = g;
-		primary_raise(n);
+		raise_generation(n);
 		return;
 	}
 	guest_finish(n, g, 0);

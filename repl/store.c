@@ -64,7 +64,7 @@ void store_image_forget(struct store *s, struct store_file *f)
 	f->next = NULL;
 }
 
-struct store_file *store_file_of(struct store *s, uint8_t kind, uint64_t file)
+static struct store_file *store_file_of(struct store *s, uint8_t kind, uint64_t file)
 {
 	struct store_segments *g;
 

@@ -98,7 +98,6 @@ struct store_file *store_image(struct store *s, uint64_t id);
 struct store_file *store_image_named(struct store *s, const char *name);
 void store_image_add(struct store *s, struct store_file *f);
 void store_image_forget(struct store *s, struct store_file *f);
-struct store_file *store_file_of(struct store *s, uint8_t kind, uint64_t file);
 int store_segment_set(struct store *s, uint8_t kind, uint64_t slot, struct store_file *f);
 struct store_file *store_file_new(uint64_t id);
 void store_file_close(struct store_file *f);
@@ -147,7 +146,6 @@ int store_slurp(int dir_fd, const char *name, size_t max, void **buf, size_t *le
 
 /* store_io.c */
 void store_io_start(struct store_op *op);
-void store_zero(struct store_op *op, int res);
 
 /* store_name.c */
 void store_name_start(struct store_op *op);

@@ -164,7 +164,7 @@ static void rw_step(struct store_op *op, int res)
 /* ---- zeroes written by hand, where fallocate() can't ---- */
 
 /* Writes [op->pos, op->end), then finishes op. */
-void store_zero(struct store_op *op, int res)
+static void store_zero(struct store_op *op, int res)
 {
 	struct store_file *f = op->file;
 	uint64_t len;

@@ -294,7 +294,7 @@ static bool sync_done(const struct node *n)
 }
 
 /* Whether what is missing can fit the peer's journal; blocks that are only compared may turn out equal. */
-bool sync_fits(const struct node *n)
+static bool sync_fits(const struct node *n)
 {
 	uint64_t bytes = 0;
 

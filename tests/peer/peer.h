@@ -79,7 +79,6 @@ uint64_t sum64(const void *buf, size_t len);
 uint64_t chain64(uint64_t chain, uint64_t value);
 uint64_t cost(uint32_t plen);
 bool numbered(unsigned type);
-const char *type_name(unsigned type);
 unsigned type_number(const char *name);
 void frame_send(struct peer *p, struct frame *f, bool bad_header);
 bool frame_read(struct peer *p, struct frame *f, int ms); /* answers PINGs itself; prints */

@@ -14,7 +14,7 @@ static const char *const names[] = {
 	"ABORTED", "PROMOTE", "OWN",
 };
 
-const char *type_name(unsigned type)
+static const char *type_name(unsigned type)
 {
 	return type <= OWN ? names[type] : "?";
 }

@@ -21,7 +21,8 @@ bool compare_waits(const struct order *o)
 	return o->busy && o->host->life == o->life;
 }
 
-bool compare_order(struct sim *s, struct host *h, struct order *o)
+/* Gives o->req.cmd to h. True: it is not answered yet. */
+static bool compare_order(struct sim *s, struct host *h, struct order *o)
 {
 	o->host = h;
 	o->life = h->life;

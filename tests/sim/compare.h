@@ -33,8 +33,6 @@ struct compare {
 	struct flip flip;
 };
 
-/* Gives o->req.cmd to h. True: it is not answered yet. */
-bool compare_order(struct sim *s, struct host *h, struct order *o);
 /* Given to a life that still lasts, and not answered. */
 bool compare_waits(const struct order *o);
 /* Now and then, from compare.c's tick: a byte flips. */

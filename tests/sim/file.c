@@ -199,7 +199,7 @@ void file_apply(struct sim *s, struct file *f, const struct change *c)
 	change_put(s, f, f->pages, &f->size, c);
 }
 
-void change_free(struct sim *s, struct change *c)
+static void change_free(struct sim *s, struct change *c)
 {
 	change_drop(s, c);
 	pool_put(s, c, sizeof(*c));

@@ -40,17 +40,6 @@ struct model_image *model_image(struct sim *s, uint64_t id)
 	return NULL;
 }
 
-struct model_image *model_by_name(struct sim *s, const char *name)
-{
-	for (unsigned i = 0; i < MODEL_IMAGES; i++) {
-		struct model_image *m = &s->model.images[i];
-
-		if (m->used && model_attr(m)->exists && !strcmp(model_attr(m)->name, name))
-			return m;
-	}
-	return NULL;
-}
-
 struct model_image *model_add(struct sim *s, uint64_t id, const char *name, uint64_t op)
 {
 	struct model_image *m = NULL;
@@ -280,7 +269,7 @@ void model_fsync_done(struct sim *s, struct model_image *m, const version_t *ack
 			m->floor[k] = acked[k];
 }
 
-void model_twin_drop(struct sim *s)
+static void model_twin_drop(struct sim *s)
 {
 	for (unsigned i = 0; i < MODEL_IMAGES; i++)
 		memset(s->model.images[i].twin_acked, 0, sizeof(s->model.images[i].twin_acked));

@@ -164,7 +164,6 @@ void file_crash(struct sim *s, struct file *f);
 void change_fill(struct sim *s, struct change *c, const void *buf);
 uint8_t change_byte(const struct change *c, uint64_t at); /* of one with pages */
 void change_drop(struct sim *s, struct change *c);
-void change_free(struct sim *s, struct change *c);
 
 /* ---- fault.c ---- */
 
@@ -392,7 +391,6 @@ struct model {
 
 void model_reset(struct sim *s);
 struct model_image *model_image(struct sim *s, uint64_t id);
-struct model_image *model_by_name(struct sim *s, const char *name);
 struct model_image *model_add(struct sim *s, uint64_t id, const char *name, uint64_t op);
 struct attr *model_attr(struct model_image *m); /* the newest */
 struct attr *model_attr_push(struct sim *s, struct model_image *m, uint64_t op);
@@ -432,8 +430,7 @@ void model_check_floor(struct sim *s, const struct probe_image *img, uint32_t co
 /* From now on this is what the primary's guest has. */
 /* durable: what img shows, is; in_flight: but for guests' requests that ended meanwhile, so nothing is promised yet. */
 void model_rebase(struct sim *s, const struct probe_image *img, uint32_t count, bool durable, bool in_flight);
-/* The overlay is gone: by a commit; by a crash, with all that was in flight. */
-void model_twin_drop(struct sim *s);
+/* The overlay is gone by a crash, with all that was in flight. */
 void model_twin_void(struct sim *s);
 
 /* ---- guest.c ---- */
