@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The core's own structures, shared by its files; nobody else includes this.
+ * What the core's files share: here struct node and struct image, and the files that serve every role. The rest is
+ * declared by part, and each part's header has the constants, structures and functions of these files:
  *
- *   node.c      start, guests' dispatch, pumps            image.c       the table of images
- *   stop.c      stopping in order                         state_save.c  the state file, saved
- *   primary.c   a primary's data path                     names.c       its creates, unlinks, renames
- *   local.c     its reads and fsyncs                      suspend.c     writes held while the peer is away
- *   activity.c  which extents a crash leaves in doubt     activity_restore.c  ... and after one
- *   verify.c    comparing both copies
- *   commit.c    its epochs and flushes                    sync.c        sending what the peer lacks
- *   link.c      links, frames, heartbeats                 handshake.c   from a transport to a session
- *   ask.c       a primary's start: was the peer promoted?
- *   pair.c      who may pair with whom                    backup.c      the peer's frames
- *   direct.c    images in their first sync                epoch.c       what became of images in one epoch
- *   twophase.c  prepare, commit, abort                    prepared.c    the same on a backup
- *   view.c      what a backup's guest reads               twin.c        what it writes
- *   destage.c   from the journal to the images            merge.c       of seals, meanwhile
- *   demote.c    from primary to backup; the planned swap  own.c         ... what it wrote and its peer has not
- *   failover.c  promotion                                 restore.c     the journal's recovery
- *   fence.c     promotion without an order
- *   events.c    what happens, line by line
- *   report.c    status                                    live.c        options that may change
- *   device.c    images that are block devices
+ *   here            node.c      start, guests' dispatch, pumps      image.c       the table of images
+ *                   stop.c      stopping in order                   device.c      images that are block devices
+ *                   events.c    what happens, line by line          report.c      status
+ *                   live.c      options that may change
+ *   core_save.h     state_save.c  the state file, saved
+ *   core_primary.h  primary.c   a primary's data path               names.c       its creates, unlinks, renames
+ *                   local.c     its reads and fsyncs                suspend.c     writes held while the peer is away
+ *                   commit.c    its epochs and flushes              twophase.c    prepare, commit, abort
+ *                   sync.c      sending what the peer lacks         verify.c      comparing both copies
+ *                   activity.c  which extents a crash leaves in doubt   activity_restore.c  ... and after one
+ *   core_backup.h   backup.c    the peer's frames                   prepared.c    two-phase commits there
+ *                   epoch.c     what became of images in one epoch  direct.c      images in their first sync
+ *                   hash.c      are the two copies equal here?      view.c        what a backup's guest reads
+ *                   twin.c      what it writes                      restore.c     the journal's recovery
+ *                   destage.c   from the journal to the images      tail.c        ... and the state afterwards
+ *                   merge.c     of seals, meanwhile
+ *   core_link.h     link.c      links, frames, heartbeats           refuse.c      refusals; links kept parked
+ *                   handshake.c from a transport to a session       pair.c        who may pair with whom
+ *                   ask.c       a primary's start: was the peer promoted?
+ *   core_role.h     failover.c  promotion                           fence.c       the same without an order
+ *                   demote.c    from primary to backup; the planned swap
+ *                   own.c       ... what it wrote and its peer has not
  *
- * All of it runs on the event loop's thread.
+ * A file includes core.h, nobody outside the core does. All of it runs on the event loop's thread.
  */
 #ifndef COLOFS_REPL_CORE_H
 #define COLOFS_REPL_CORE_H
@@ -35,6 +38,11 @@
 
 #include "../ctl/log.h"
 #include "activity.h"
+#include "core_backup.h"
+#include "core_link.h"
+#include "core_primary.h"
+#include "core_role.h"
+#include "core_save.h"
 #include "dirty.h"
 #include "env.h"
 #include "frame.h"
@@ -44,27 +52,8 @@
 #include "range.h"
 #include "state.h"
 
-#define ARENA_BYTES (64u << 20)
-#define ARENA_RESERVE (4u << 20)     /* for what is granted already, and for merges */
 #define EPOCH_AHEAD 1024u            /* numbers reserved in the state ahead of use */
-#define CATCH_UP_END (8u << 20)       /* bytes missing below which writes are mirrored again */
-#define TURN_BYTES (256u * 1024)      /* guests' writes between two sync requests, when both want the link */
-#define BACKGROUND_SYNC (32u << 20)   /* bytes written to an image between background fdatasyncs */
-#define SENDQ_BYTES (24u << 20)       /* of guests' buffers that may wait for room in the link */
-#define SYNC_OPS 24u                 /* sync requests in flight */
-#define SYNC_CHUNK (256u * 1024)     /* bytes of each, at most */
-#define DESTAGE_OPS 16u              /* of at most 64 KiB each */
-#define DIRECT_BYTES (8u << 20)      /* frames of a first sync on their way to the files */
-#define DIRECT_MAX (4 * DIRECT_BYTES)  /* ... with those that need no credit */
-#define HANDSHAKE_MS 5000u
-#define BACKOFF_MIN_MS 100u
-#define BACKOFF_MAX_MS 5000u
-#define BACKOFF_BUSY_MS 1000u        /* the longest where the peer is only not ready yet; the shortest where it refused */
-#define NUMBER_JUMP (1ull << 40)     /* a peer's numbers so far ahead of ours are lies: they would use them up */
 #define LATE_TICK_MS 1000u
-#define RETRY_MS 1000u               /* destage with a full disk */
-
-struct epimg;
 
 struct image {
 	struct image *next;
@@ -115,177 +104,6 @@ struct image {
 	struct map overlay;
 	bool overlay_sized;
 	uint64_t overlay_size;
-};
-
-/* One image's part of one epoch on a backup. */
-struct epimg {
-	struct epimg *next;
-	struct image *image;
-	struct map map;         /* positions in the journal (or the overlay's log: POS_OVERLAY) */
-	bool sized, created, renamed, unlinked, adopted; /* adopted: first sync's end */
-	uint64_t size;
-	char name[256];
-	struct io sync_io;      /* destage's fdatasync */
-};
-
-#define POS_OVERLAY (1ull << 46) /* flag in a map's pos: the overlay's log */
-
-/* An epoch on a backup: being received, being committed, or sealed. */
-struct epoch {
-	struct epoch *older;
-	struct epimg *images;
-	uint64_t number, session;
-	uint64_t generation;    /* of its commit record */
-	uint64_t last_lsn;      /* of its commit record, or its last local record */
-	uint64_t version;       /* of the node when it became visible */
-	uint64_t bytes, writes;
-	uint64_t first_seq, last_seq, count, chain; /* of the stream */
-	uint64_t jfirst, jlast, jcount, jchain;     /* of what is in the journal */
-	uint64_t wall_ms;
-	char name[65];
-	struct journal_mark first, end; /* its first batch (lsn 0: none); behind its commit record */
-	bool prepared;          /* by a PREPARE record: not lost when its COMMIT finds no room */
-	bool has_overlay;       /* promoted: positions in the overlay's log */
-	struct epimg *merge_at;
-	uint64_t merge_cursor;
-};
-
-struct save {
-	void (*done)(struct save *s, int error);
-	void *owner;
-	struct save *next;
-	bool busy;
-};
-
-/* activity.c */
-struct activity {
-	bool on;                /* no write begins before its extents are durable */
-	bool want, busy;        /* a map is to be written; is being written */
-	bool noted;             /* there are marks that a cut waits for */
-	bool settled;           /* what lies in the file is known to be durable */
-	bool revoking;
-	bool stands_in;         /* restored: in place of the dirty sets */
-	uint8_t enlist;         /* maps still to be written before the state may name this life */
-	uint8_t stage;
-	uint8_t slot;           /* where the durable map lies */
-	uint16_t count;         /* sectors of each map of this life */
-	uint32_t body_len;
-	uint64_t file_size;     /* 0: there is no file yet */
-	uint64_t life, seq, base; /* base: of the durable map; 0: none */
-	uint64_t epoch;         /* see struct activity_map */
-	uint64_t looked_ms, look_epoch;
-	uint64_t retry_ms;      /* neither the map nor the state could be written: not before then */
-	struct io io;
-	struct save save, list_save;
-	uint8_t *buf, *body;
-	struct guest_io *wait, **wait_tail;
-};
-
-/* PARKED: refused for a reason that does not pass by itself; kept, so that its end tells of a change over there. */
-enum plink_state { PL_FREE, PL_HELLO, PL_WELCOME, PL_LIVE, PL_PARKED };
-
-/* One transport to somebody who may be the peer. */
-struct plink {
-	uint8_t state;
-	bool dialled;
-	char peer[300], tls[64];
-	uint64_t opened_ms, live_ms, heard_ms;
-	uint8_t header[FRAME_HEADER];
-	uint32_t have;          /* bytes of the header, then of the payload */
-	bool in_payload;
-	bool journaled;         /* the payload goes to the journal, at pos */
-	uint64_t pos;
-	struct frame frame;
-	uint8_t *payload;       /* where this frame's payload goes; NULL: discard */
-	uint8_t *owned;         /* malloc'ed, when it is */
-	uint32_t owned_size;
-	uint8_t small[4096];
-	struct hello hello;
-	uint64_t alone_bytes, alone_ms; /* said with it: pair_alone(), pair_age() */
-	struct save save;
-	struct welcome welcome;
-	uint64_t session, save_session; /* the save under way is for this one */
-	bool have_hello, full;
-	bool made_pair;         /* for this link's peer, which may refuse it yet */
-	int parked_role;        /* this node's, when it was refused ... */
-	uint64_t parked_generation; /* ... likewise */
-	unsigned parked_for;    /* REFUSE_*: why */
-	uint64_t told_committed, told_prepared; /* epochs in the HELLO that was sent */
-	int index;              /* in node's links */
-};
-
-/* A numbered stretch of the primary's stream between two cuts. */
-struct pepoch {
-	uint64_t number, first_seq, last_seq, count, chain;
-	uint64_t inflight;      /* image writes of it not complete */
-	uint64_t bytes, writes;
-	uint64_t metas;         /* names and sizes among them */
-	uint64_t session;       /* of its cut */
-};
-
-/* What became of an epoch: kept for `wait` and for a repeated `commit` or `abort`. */
-struct epoch_verdict {
-	uint64_t epoch, bytes, ms;
-	int error;              /* 0: committed; -ECANCELED: aborted; else why not */
-	char name[65];
-};
-#define VERDICTS 64u
-
-enum prep_state { PREP_NONE, PREP_READY, PREP_COMMIT, PREP_ABORT };
-
-enum sync_state { SYNC_IDLE, SYNC_RUNNING, SYNC_COMMIT };
-
-struct sync_op {
-	struct node *node;
-	struct image *image;
-	uint64_t off, len;
-	uint64_t seq;           /* of the hash query outstanding */
-	bool busy, again;       /* again: compared unequal, now sent */
-	bool asked;             /* a hash query is outstanding, nothing is claimed */
-	bool dead;              /* its session ended while it was under way */
-	uint64_t cost;          /* credit reserved */
-	struct range claim;
-	struct io io;
-	uint8_t *buf;
-};
-
-#define VERIFY_OPS 16u /* blocks compared at a time */
-
-struct verify_op {
-	struct node *node;
-	struct image *image;
-	uint64_t off, len, seq;
-	uint64_t run;           /* the verify it belongs to */
-	bool busy, asked;       /* asked: the answer is outstanding, nothing is claimed */
-	bool waits;             /* until the block is sent, which the peer is known to lack; nothing is claimed */
-	struct range claim;
-	struct io io;
-	uint8_t *buf;
-};
-
-struct verify {
-	struct command_req *req; /* NULL: none is running */
-	uint64_t run;
-	uint64_t image, off;    /* the next block: image's id, bytes */
-	uint64_t only;          /* this image, or 0: all */
-	bool at_end;
-	int error;
-	uint64_t blocks, differ, done, total; /* done, total: bytes */
-	uint32_t busy;
-	struct verify_op ops[VERIFY_OPS];
-};
-
-/* A hash query on its way to an answer. */
-struct hash_job {
-	struct hash_job *next; /* in node's hash_list */
-	struct node *node;
-	struct image *image;
-	uint64_t session, seq, off, len;
-	uint8_t digest[32];
-	void (*done)(void *owner, int error);
-	struct range claim;
-	struct io io;
-	uint8_t buf[] __attribute__((aligned(BLOCK)));
 };
 
 /* What events have said last. */
@@ -512,253 +330,6 @@ const char *node_mode(const struct node *n);
 bool node_recovered(const struct node *n); /* started, or all but for the peer's answer: ask.c */
 void node_started(struct node *n, int error, const char *why);
 
-/* state_save.c */
-void node_save(struct node *n, struct save *s, void (*done)(struct save *s, int error));
-
-/* primary.c */
-void primary_guest(struct node *n, struct guest_io *g);
-bool primary_mirrors(const struct node *n);
-bool primary_room(const struct node *n, uint64_t cost);
-void primary_send_data(struct node *n, struct image *img, uint64_t off, uint64_t len, const void *buf);
-void primary_send(struct node *n, struct frame *f, const void *payload, size_t len);
-void primary_link_up(struct node *n);
-void primary_link_down(struct node *n);
-void primary_held_pump(struct node *n, bool release_all);
-void primary_sendq_pump(struct node *n, bool release_all);
-void primary_meta(struct node *n, uint8_t type, struct image *img, uint64_t off, uint64_t len, uint8_t flags,
-                  const char *name);
-bool primary_missing(const struct node *n);
-
-/* What became of a write: bits of guest_io.stage. */
-enum { SENT = 1, BEGUN = 2, COUNTED = 4, QUEUED = 8, WRITTEN = 16 };
-void primary_counted(struct node *n, struct guest_io *g); /* its image write ended: the epoch's count */
-void primary_finish(struct node *n, struct guest_io *g);  /* the answer, once going alone is recorded */
-void primary_end(struct node *n, struct guest_io *g, int error);
-void primary_marked(struct node *n, struct guest_io *g, int error); /* its extents are; or can't be */
-
-/* suspend.c */
-bool suspend_wanted(const struct node *n);
-bool suspend_ends(const struct node *n); /* what is held gets no better answer than EIO */
-bool suspend_fsync(const struct node *n); /* it waits for a commit, however long that takes */
-bool suspend_takes(const struct node *n); /* a write that comes now */
-void suspend_hold(struct node *n, struct guest_io *g);
-void suspend_pump(struct node *n);
-void suspend_continue(struct node *n, struct command_req *r);
-
-/* local.c */
-void local_read(struct node *n, struct guest_io *g);
-void local_sync(struct node *n, struct guest_io *g);
-void local_background(struct node *n, struct image *img, uint64_t len);
-void image_sync_failed(struct image *img, int error);
-
-/* names.c */
-void primary_names(struct node *n, struct guest_io *g);
-void primary_create(struct node *n, struct guest_io *g);
-
-/* commit.c */
-void commit_flush(struct node *n, struct command_req *r);
-void commit_pump(struct node *n);
-void commit_done(struct node *n, uint64_t epoch, bool prepared);
-void commit_taken(struct node *n);
-void commit_fsync(struct node *n, struct guest_io *g);
-void commit_doubt(struct node *n, const struct hello *peer, bool full);
-void commit_refused(struct node *n, uint64_t epoch, int error);
-void commit_link_down(struct node *n);
-void commit_write_done(struct node *n, uint64_t epoch);
-void commit_unfit(struct node *n);
-void commit_cancel(struct node *n, struct command_req *r);
-
-void commit_reply_all(struct node *n, struct command_req **list, int error, const char *why);
-void commit_append(struct command_req **list, struct command_req *r);
-void commit_time_out(struct node *n, struct command_req **list, const char *why);
-
-/* twophase.c */
-void twophase_command(struct node *n, struct command_req *r);
-void twophase_prepared(struct node *n);
-void twophase_verdict(struct node *n, int error);
-bool twophase_settles(struct node *n, const struct hello *peer);
-void twophase_done(struct node *n, uint64_t epoch, bool taken);
-void twophase_refused(struct node *n, int error);
-void twophase_pump(struct node *n);
-
-/* sync.c */
-void sync_begin(struct node *n, const struct hello *peer, bool full, bool keep);
-void sync_pump(struct node *n);
-void sync_stop(struct node *n);
-void sync_refused(struct node *n);
-void sync_hash_reply(struct node *n, uint64_t seq, bool equal);
-bool sync_covers(const struct node *n, const struct image *img, uint64_t off, uint64_t len);
-uint64_t sync_missing(const struct node *n);
-bool sync_rate_allows(struct node *n, uint64_t len);
-void sync_command(struct node *n, struct command_req *r);
-
-/* activity.c */
-void activity_image_init(struct node *n, struct image *img);
-bool activity_ready(struct node *n, struct guest_io *g); /* false: it goes on by primary_marked() */
-void activity_all(struct image *img);
-void activity_note(struct node *n, struct image *img, uint64_t off, uint64_t len);
-bool activity_settled(const struct node *n); /* nothing noted is still to become durable */
-void activity_cut(struct node *n);
-void activity_committed(struct node *n);
-void activity_begin(struct node *n);
-void activity_revoke(struct node *n);
-void activity_pump(struct node *n);
-void activity_free(struct node *n);
-
-/* activity_restore.c */
-void activity_restore(struct node *n, const struct boot *boot);
-bool activity_stands_in(const struct node *n, uint64_t committed);
-void activity_restore_own(struct node *n); /* of a backup that is rejoining */
-
-/* verify.c */
-void verify_command(struct node *n, struct command_req *r);
-bool verify_cancel(struct node *n, struct command_req *r);
-bool verify_hash_reply(struct node *n, uint64_t seq, bool equal);
-bool verify_uses(const struct node *n, const struct image *img);
-void verify_link_down(struct node *n);
-void verify_refused(struct node *n);
-void verify_pump(struct node *n);
-void verify_free(struct node *n);
-
-/* pair.c */
-enum verdict { PAIR_REFUSE, PAIR_DELTA, PAIR_FULL, PAIR_FIRST };
-enum verdict pair_judge(const struct node *n, const struct hello *peer, unsigned *refusal, bool *stale);
-void pair_hello(struct node *n, struct hello *h);
-uint64_t pair_alone(const struct node *n); /* bytes that the last common epoch lacks; at most 2^47 */
-uint64_t pair_age(const struct node *n);   /* ms since this node's last commit; 0: not known */
-void pair_split(struct node *n, const struct plink *l);
-
-/* link.c */
-void link_send(struct node *n, int link, struct frame *f, const void *payload, size_t len);
-void link_pump(struct node *n);
-void link_drop(struct node *n, int link, const char *why);
-uint32_t link_ping_ms(const struct node *n);
-void links_close(struct node *n, unsigned refusal);
-void link_connect(struct node *n, struct command_req *r);
-void link_disconnect(struct node *n, struct command_req *r);
-
-/* refuse.c */
-void link_refuse(struct node *n, int link, unsigned refusal);
-bool link_parked(const struct node *n);
-void link_changed(struct node *n); /* something changed here: the peer that was refused for good is tried anew */
-int refuse_got(struct node *n, struct plink *l);
-void refuse_pump(struct node *n);
-
-/* ask.c */
-void ask_begin(struct node *n);    /* the start's last step */
-void ask_answered(struct node *n); /* a session is up, or the peer's copy is known to be the older one */
-void ask_judged(struct node *n, unsigned refusal); /* the two do not go together */
-void ask_pump(struct node *n);
-
-/* handshake.c: each takes one frame; <0: drop the link */
-int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload);
-int handshake_welcome(struct node *n, struct plink *l, const uint8_t *payload);
-int handshake_ready(struct node *n, struct plink *l);
-void handshake_settled(struct node *n); /* primary: what the peer held prepared is taken or dropped: on to the sync */
-
-/* backup.c */
-int backup_payload(struct node *n, struct plink *l); /* where the payload of l->frame goes */
-int backup_frame(struct node *n, struct plink *l);   /* the whole frame is there; <0: drop the link */
-void backup_session(struct node *n, struct plink *l);
-void backup_link_down(struct node *n);
-void backup_pump(struct node *n);
-void backup_free(struct node *n);
-void backup_commit_append(struct node *n);
-void backup_commit_failed(struct node *n, int err);
-void backup_sync(struct node *n);
-void backup_refuse(struct node *n, uint64_t epoch, int error);
-void backup_drop_current(struct node *n);
-void backup_drop_kept(struct node *n);
-
-/* prepared.c */
-void prepared_synced(struct node *n);
-void prepared_aborted(struct node *n);
-void prepared_take(struct node *n);
-int prepared_settle(struct node *n, const struct frame *f);
-
-/* epoch.c */
-struct epimg *epoch_image(struct node *n, struct epoch *e, struct image *img);
-struct epoch *epoch_new(uint64_t number, uint64_t session);
-void epoch_free(struct epoch *e);
-void epoch_apply(struct node *n, struct epoch *e);
-void epoch_seal(struct node *n, struct epoch *e);
-void epoch_reset_views(struct node *n);
-bool epoch_references(const struct node *n, const struct image *img);
-bool epoch_names_clash(const struct node *n, const struct epoch *e);
-int epoch_merge(struct epoch *to, struct epoch *older);
-int record_apply(struct node *n, struct epoch *e, const struct record *r, uint64_t pos, const void *payload);
-
-/* direct.c */
-bool direct_goes(const struct image *img);
-int direct_begin(struct node *n, struct plink *l);
-int direct_frame(struct node *n, struct plink *l, struct image *img);
-void direct_hash(struct node *n, struct hash_job *h, void (*done)(void *owner, int error));
-void direct_cut(struct node *n);
-void direct_commit(struct node *n);
-void direct_link_down(struct node *n);
-void direct_free(struct node *n);
-
-/* hash.c */
-int hash_query(struct node *n, struct plink *l);
-bool hash_equal(const struct hash_job *h);
-void hash_drop(struct node *n);
-
-/* view.c */
-void view_read(struct node *n, struct image *img, bool uncommitted, uint64_t off, uint64_t len, void *buf,
-               void (*done)(void *owner, int error), void *owner);
-void view_extent(struct node *n, struct guest_io *g);
-void view_pump(struct node *n);
-void view_free(struct node *n);
-bool view_ready(const struct node *n); /* view_pump() has something to do */
-uint64_t view_oldest(const struct node *n); /* version of the oldest read under way; UINT64_MAX none */
-
-/* twin.c */
-void twin_guest(struct node *n, struct guest_io *g);
-void twin_written(struct journal *j);
-void twin_drop_overlay(struct node *n);
-void twin_pump(struct node *n);
-void twin_free(struct node *n);
-uint64_t twin_size(const struct image *img);
-void twin_mark_min(const struct node *n, struct journal_mark *m);
-
-/* destage.c */
-int destage_init(struct node *n);
-void destage_pump(struct node *n);
-bool destage_clean(const struct node *n);
-bool destage_busy(const struct node *n);
-void destage_free(struct node *n);
-bool destage_eager(const struct node *n);
-
-/* tail.c */
-struct journal_mark tail_of(struct node *n);
-int tail_table(struct node *n, const struct epoch *e);
-
-/* merge.c */
-bool merge_busy(const struct node *n);   /* a merge has begun */
-bool merge_wanted(const struct node *n);
-void merge_some(struct node *n);
-
-/* failover.c */
-void failover_command(struct node *n, struct command_req *r);
-void failover_loss(const struct node *n, bool keep_prepared, uint64_t *bytes, uint64_t *ms);
-void failover_pump(struct node *n);
-void failover_fenced(struct node *n);
-int failover_promote(struct node *n, uint64_t epoch);
-void failover_drained_pump(struct node *n);
-
-/* fence.c */
-void fence_pump(struct node *n);
-void fence_heard(struct node *n);   /* a sign of life of the peer */
-void fence_session(struct node *n); /* a session begins */
-const char *fence_state(const struct node *n, const char **why); /* for status */
-
-/* restore.c */
-void restore_give_up(struct node *n);
-int restore_keep_segments(struct node *n, const struct boot *boot);
-int restore_open_empty(struct node *n);
-void restore_start_empty(struct node *n);
-int restore_journal(struct node *n, const struct boot *boot, char *err, size_t err_size);
-
 /* events.c */
 void event(struct node *n, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void events_pump(struct node *n);
@@ -772,25 +343,6 @@ unsigned device_judge(struct node *n, const struct hello *peer);
 int device_frame(struct node *n, const struct frame *f, const struct image *img, const void *payload);
 uint64_t device_limit(const struct node *n, const struct image *img);
 bool device_zeroes(const struct image *img, const void *buf, uint64_t len);
-/* demote.c */
-void demote_park(struct node *n, struct guest_io *g);
-void demote_pump(struct node *n);
-void demote_stale(struct node *n, bool fenced);
-void demote_discard(struct node *n, struct command_req *r);
-void switch_command(struct node *n, struct command_req *r);
-void switch_pump(struct node *n);
-void switch_peer_is(struct node *n, const struct hello *peer);
-bool demote_cancel(struct node *n, struct command_req *r);
-bool demote_cuts(const struct node *n); /* not while the role changes */
-bool node_open_for_writing(const struct node *n);
-
-/* own.c */
-bool own_known(const struct node *n, uint64_t *base);
-bool own_mapped(const struct node *n);
-void own_keep(struct node *n);
-void own_forget(struct node *n);
-void own_send(struct node *n);
-int own_frame(struct node *n, struct plink *l, const uint8_t *payload);
 
 /* live.c */
 void live_set(struct node *n, struct command_req *r);
