@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Guests. The primary's: writes, discards, truncates, names, fsync, reads,
- * several in flight, often on the same blocks. The twin on the backup: reads
- * of the committed state and writes to the overlay.
+ * several in flight, often on the same blocks. The backup's: twin.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,8 +10,6 @@
 
 #include "guest.h"
 #include "peek.h"
-
-#define TWIN_UNITS 32u /* the twin writes only here: every grown image has it */
 
 static void guest_done(struct guest_io *g);
 
@@ -23,7 +20,7 @@ static struct sim *slot_sim(struct slot *t)
 
 /* ---- slots ---- */
 
-static struct slot *slot_take(struct sim *s, struct host *h, unsigned kind)
+struct slot *slot_take(struct sim *s, struct host *h, unsigned kind)
 {
 	for (unsigned i = 0; i < GUEST_SLOTS; i++) {
 		struct slot *t = &s->guests->slots[h->index][i];
@@ -51,7 +48,7 @@ static void slot_free(struct sim *s, struct slot *t)
 }
 
 /* Its place in bytes, and a buffer for it. */
-static void slot_buf(struct sim *s, struct slot *t)
+void slot_buf(struct sim *s, struct slot *t)
 {
 	t->g.off = unit_off(t->image_id, t->first);
 	t->g.len = unit_off(t->image_id, t->first + t->count) - t->g.off;
@@ -59,7 +56,7 @@ static void slot_buf(struct sim *s, struct slot *t)
 	t->g.buf = pool_get(s, t->buf_size);
 }
 
-static void slot_submit(struct sim *s, struct slot *t)
+void slot_submit(struct sim *s, struct slot *t)
 {
 	t->busy = true;
 	t->issued_us = s->now;
@@ -73,7 +70,7 @@ static bool h_excused(const struct host *h)
 	return h->faulted || (h->sim->phase == PHASE_FAILOVER && h->index == h->sim->primary);
 }
 
-static bool slot_open(struct sim *s, struct slot *t, struct image *img)
+bool slot_open(struct sim *s, struct slot *t, struct image *img)
 {
 	int error = image_open(t->host->node, img);
 
@@ -111,7 +108,7 @@ static struct model_image *pick_image(struct sim *s, bool alone)
 	return NULL;
 }
 
-static void pick_range(struct sim *s, struct slot *t, uint32_t units)
+void guest_range(struct sim *s, struct slot *t, uint32_t units)
 {
 	uint32_t hot = one_in(s, 2) ? 24 : units, longest;
 	uint64_t dice = rnd_below(s, 64);
@@ -132,7 +129,7 @@ static void pick_range(struct sim *s, struct slot *t, uint32_t units)
 
 static void start_read(struct sim *s, struct slot *t, struct model_image *m)
 {
-	pick_range(s, t, unit_count(m->id, model_attr(m)->size));
+	guest_range(s, t, unit_count(m->id, model_attr(m)->size));
 	t->g.op = GUEST_READ;
 	slot_buf(s, t);
 	t->floor = pool_get(s, MODEL_UNITS * sizeof(version_t));
@@ -144,7 +141,7 @@ static void start_change(struct sim *s, struct slot *t, struct model_image *m)
 {
 	uint32_t units = unit_count(m->id, model_attr(m)->size);
 
-	pick_range(s, t, units);
+	guest_range(s, t, units);
 	t->zero = t->kind == K_ZERO;
 	if (t->kind == K_WRITE && one_in(s, 40) && !m->writers && t->count < 32 &&
 	    units + 33 < MODEL_UNITS) { /* grows the image */
@@ -471,102 +468,6 @@ void guest_pending(struct sim *s, struct cut *c)
 		c->pending[at] = p;
 		c->pending_count++;
 	}
-}
-
-/* ---- the twin ---- */
-
-static void twin_write(struct sim *s, struct slot *t)
-{
-	struct model_image *m = model_image(s, t->image_id);
-
-	t->first = (uint32_t)rnd_below(s, TWIN_UNITS - 8);
-	t->count = 1 + (uint32_t)rnd_below(s, 8);
-	t->op = ++s->model.twin_op | TWIN_BIT;
-	t->g.op = GUEST_WRITE;
-	slot_buf(s, t);
-	stamp_fill(t->g.buf, t->op, t->image_id, t->first, t->count);
-	for (uint32_t i = 0; m && i < t->count; i++)
-		m->twin_issued[t->first + i] = t->op;
-	s->model.twin[s->model.twin_op % TWIN_OPS] = (struct twin_op){ .op = t->op, .low = t->epoch_low, .high = NEVER };
-	s->fig.twin_writes++;
-}
-
-static void twin_read(struct sim *s, struct slot *t, uint64_t size)
-{
-	struct model_image *m = model_image(s, t->image_id);
-
-	if (one_in(s, 16)) {
-		t->first = 0;
-		t->count = MODEL_UNITS;
-	} else {
-		pick_range(s, t, unit_count(t->image_id, size));
-	}
-	t->g.op = GUEST_READ;
-	slot_buf(s, t);
-	t->floor = pool_get(s, MODEL_UNITS * sizeof(version_t));
-	memset(t->floor, 0, MODEL_UNITS * sizeof(version_t));
-	if (m)
-		memcpy(t->floor, m->twin_acked + t->first, t->count * sizeof(version_t));
-	s->fig.twin_reads++;
-}
-
-static void twin_op(struct sim *s, struct host *h)
-{
-	struct image *img = node_image_next(h->node, NULL), *next;
-	unsigned kind = one_in(s, 4) ? K_WRITE : K_READ;
-	struct slot *t;
-
-	if (!h->committed || !img)
-		return;
-	while (one_in(s, 2) && (next = node_image_next(h->node, img)))
-		img = next;
-	if (image_size(img) < unit_off(image_id(img), TWIN_UNITS))
-		return;
-	t = slot_take(s, h, kind);
-	if (!t)
-		return;
-	t->twin = true;
-	t->epoch_low = h->committed;
-	if (!slot_open(s, t, img))
-		return;
-	if (kind == K_WRITE)
-		twin_write(s, t);
-	else
-		twin_read(s, t, image_size(img));
-	slot_submit(s, t);
-}
-
-static void twin_done(struct sim *s, struct slot *t)
-{
-	struct model_image *m = model_image(s, t->image_id);
-	bool gone = node_image_by_id(t->host->node, t->image_id) != t->image;
-
-	if (t->g.error) {
-		if (t->g.error == -ENOSPC && !t->host->faulted)
-			happened(s, H_OVERLAY_FULL);
-		if (!gone && !t->host->faulted && t->g.error != -ENOSPC)
-			violation(s, "the twin gets %s at image %llu %llu+%llu", strerror(-t->g.error),
-			          (unsigned long long)t->image_id, (unsigned long long)t->g.off,
-			          (unsigned long long)t->g.len);
-		return;
-	}
-	if (t->kind == K_WRITE) {
-		s->model.twin[(t->op & ~TWIN_BIT) % TWIN_OPS].high = t->host->committed;
-		if (t->epoch_low != t->host->committed)
-			return; /* a commit came meanwhile: it may have dropped it, or not */
-		for (uint32_t i = 0; m && i < t->count; i++)
-			if (m->twin_acked[t->first + i] < t->op)
-				m->twin_acked[t->first + i] = t->op;
-		return;
-	}
-	struct view v = { .image = t->image_id, .off = t->g.off, .len = t->buf_size,
-	                  .got = t->g.len, .size = t->first || gone ? NEVER : t->g.len,
-	                  .data = t->g.buf, .epoch_low = t->epoch_low, .epoch_high = t->host->committed,
-	                  .twin_floor = t->floor };
-	if (t->count != MODEL_UNITS)
-		v.size = NEVER;
-	if (!gone)
-		model_check_view(s, &v);
 }
 
 /* ---- all ---- */
