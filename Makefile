@@ -72,7 +72,7 @@ WRAP_ALLOC := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc reallocarray 
 PAIRED := alloc pair alone fence refused activity swap discard device words orders told
 $(addprefix $(BUILD)/unit/test_,$(PAIRED)): $(BUILD)/tests/fuzz/host.o $(BUILD)/tests/fuzz/pair.o
 # The daemon whose Nth allocation fails: tests/functional/test-alloc-failures.sh.
-$(BUILD)/failing/colofs: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(CORE) $(SHELL_SRC) $(FS) tests/failing/nth.c)
+$(BUILD)/failing/colofs: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(CORE) $(SHELL_SRC) $(FS) tests/failing/nth.c tests/fuzz/alloc.c)
 	$(LINK)
 $(BUILD)/failing/colofs: LDHARDEN += $(WRAP_ALLOC) -Wl,--wrap=strdup
 $(addprefix $(BUILD)/unit/,test_alloc test_swap): $(BUILD)/tests/fuzz/alloc.o

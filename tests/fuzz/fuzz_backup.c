@@ -184,14 +184,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		connect(&p, 1);
 	else if (bits & 32)
 		level(&p);
-	for (unsigned i = 0; i < PEER_OPS_MAX && get_left(&p.in); i++) {
-		uint8_t op = get_u8(&p.in);
-
-		if (op & 0x80)
-			peer_common(&p, op & 0x7f);
-		else
-			own(&p, op);
-	}
-	peer_end(&p);
+	peer_run(&p, own);
 	return 0;
 }

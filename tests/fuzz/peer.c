@@ -364,9 +364,19 @@ static void bounded(const struct peer *p)
 	peer_demand(p->host.node->image_count <= IMAGES_MAX, "too many images");
 }
 
-void peer_common(struct peer *p, uint8_t op)
+static void dial_fails(struct peer *p)
 {
-	switch (op % PEER_COMMON) {
+	if (!p->host.dialling || !(get_u8(&p->in) & 1))
+		return;
+	p->host.dialling = false;
+	node_dial_failed(p->host.node, "refused");
+	host_end(&p->host);
+}
+
+/* The operations that both roles have. */
+static void peer_common(struct peer *p, uint8_t op)
+{
+	switch (op % 24) {
 	case 0: case 1: case 2:
 		host_io(&p->host, 1 + get_u8(&p->in) % 64);
 		break;
@@ -422,11 +432,7 @@ void peer_common(struct peer *p, uint8_t op)
 		peer_open(p, get_u8(&p->in) & 1);
 		break;
 	case 22:
-		if (p->host.dialling && get_u8(&p->in) & 1) {
-			p->host.dialling = false;
-			node_dial_failed(p->host.node, "refused");
-			host_end(&p->host);
-		}
+		dial_fails(p);
 		break;
 	case 23:
 		p->automatic = get_u8(&p->in) & 1;
@@ -503,7 +509,8 @@ static uint64_t committed(struct node *n)
 	return epoch;
 }
 
-void peer_end(struct peer *p)
+/* No more input: links are cut, everything must come to rest, and what is on the disk must start again. */
+static void peer_end(struct peer *p)
 {
 	bool backup = p->host.config.role == NODE_BACKUP;
 	uint64_t before = committed(p->host.node), done = p->done_epoch;
@@ -535,4 +542,17 @@ void peer_end(struct peer *p)
 	host_exit(&p->host);
 	for (int i = 0; i < PEER_GUESTS; i++)
 		free(p->guest[i].buf);
+}
+
+void peer_run(struct peer *p, void (*own)(struct peer *p, uint8_t op))
+{
+	for (unsigned i = 0; i < PEER_OPS_MAX && get_left(&p->in); i++) {
+		uint8_t op = get_u8(&p->in);
+
+		if (op & 0x80)
+			peer_common(p, op & 0x7f);
+		else
+			own(p, op);
+	}
+	peer_end(p);
 }

@@ -83,10 +83,8 @@ void peer_image_close(struct peer *p);
 void peer_command(struct peer *p);
 void peer_give(struct peer *p, int which, const char *text);
 
-/* The operations that both roles have; op is taken modulo PEER_COMMON. */
-#define PEER_COMMON 24u
-void peer_common(struct peer *p, uint8_t op);
-/* No more input: links are cut, everything must come to rest, and what is on the disk must start again. */
-void peer_end(struct peer *p);
+/* The program: operations that both roles have, and a role's own. Then everything has to come to rest, and what is on the
+ * disk has to start again. */
+void peer_run(struct peer *p, void (*own)(struct peer *p, uint8_t op));
 
 #endif
