@@ -244,6 +244,7 @@ static void render_json(FILE *out, const struct status *s)
 		fprintf(out, "%" PRId64, s->committed_age_ms);
 	else
 		fputs("null", out);
+	fprintf(out, ",\n\"buffered\": %s", s->buffered ? "true" : "false");
 	fputs("\n}\n", out);
 }
 

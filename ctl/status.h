@@ -59,6 +59,7 @@ struct status {
 	bool verifying;        /* the three below count */
 	uint64_t verify_done, verify_total, verify_differ; /* bytes, bytes, blocks */
 	bool start_alone;      /* the mount's option */
+	bool buffered;         /* SOURCE or journal= refuses O_DIRECT: through the page cache */
 	const char *fence;     /* off, armed, held, running, failed; NULL: none is given */
 	const char *fence_why; /* held: why; or NULL */
 	uint32_t fence_runs;

@@ -234,6 +234,8 @@ static void render_text(FILE *out, const struct status *s)
 		put_fence(out, s);
 	if (s->start_alone)
 		fputs("start    start-alone is set: at mount a primary does not ask whether its peer was promoted\n", out);
+	if (s->buffered)
+		fputs("disk     buffered: the file system of SOURCE or of the journal refuses O_DIRECT\n", out);
 	put_epoch(out, s);
 	put_loss(out, s);
 	put_buffers(out, s);

@@ -104,6 +104,8 @@ struct env_ops {
 	/* For status: bytes waiting in link's send buffer (-1: no link), its limit, how long it takes to drain
 	 * at the present rate, ms. May be NULL. */
 	void (*send_state)(struct env *env, int link, uint64_t *used, uint64_t *limit, uint64_t *drain_ms);
+	/* For status: some file here cannot be read and written past the page cache. May be NULL: none is. */
+	bool (*buffered)(struct env *env);
 	/* Level: enum log_level. */
 	void (*log)(struct env *env, int level, const char *text);
 };

@@ -172,6 +172,7 @@ void node_status(struct node *n, struct status *s)
 		primary_status(n, s);
 	if (n->env->ops->send_state)
 		n->env->ops->send_state(n->env, n->live, &s->send_used, &s->send_limit, &s->send_drain_ms);
+	s->buffered = n->env->ops->buffered && n->env->ops->buffered(n->env);
 	if (n->have_journal) {
 		s->journal_used = journal_used(&n->journal);
 		s->journal_limit = (uint64_t)n->journal.slot_limit * n->journal.segment_size;

@@ -86,6 +86,11 @@ static void env_send_state(struct env *env, int link, uint64_t *used, uint64_t *
 		net_send_state(sh->net, link, used, drain_ms);
 }
 
+static bool env_buffered(struct env *env)
+{
+	return !store_all_direct(shell_of(env)->store);
+}
+
 static void env_log(struct env *env, int level, const char *text)
 {
 	(void)env;
@@ -103,6 +108,7 @@ static const struct env_ops shell_ops = {
 	.fence = env_fence,
 	.fence_kill = env_fence_kill,
 	.send_state = env_send_state,
+	.buffered = env_buffered,
 	.log = env_log,
 };
 
