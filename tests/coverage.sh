@@ -10,6 +10,7 @@ b=$BUILD/coverage
 functional="pair-commit-visible failover-after-crash prepare-commit umount-drains verify events journal-disk-full"
 
 # -O0: each branch as it is written; without what needs optimisation.
+mkdir -p "$BUILD"
 make --no-print-directory -j2 BUILD="$b" COVERAGE=1 CFLAGS="-O0 -g --coverage" HARDEN=-fPIE covered >"$BUILD/coverage.log" 2>&1 || {
 	tail -n 30 "$BUILD/coverage.log"
 	exit 1
