@@ -14,8 +14,7 @@
 #include "core.h"
 #include "mutant.h"
 
-#define RUNS_MAX 4096u                /* of one image */
-#define FRAME_RUNS (OWN_MAX / 16)     /* in one frame */
+#define RUNS_MAX 4096u /* of one image */
 
 /* ---- the ex-primary ---- */
 

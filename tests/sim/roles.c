@@ -72,15 +72,25 @@ bool roles_poll(struct sim *s, struct host *h, uint64_t committed)
 	return false;
 }
 
+/* The order that r was has its answer, unless its host went down meanwhile. */
+static bool answered(const struct command_req *r)
+{
+	struct host *h = r->owner;
+
+	if (h->state == HOST_DOWN)
+		return false;
+	h->ordering = false;
+	say(h->sim, "host %d: %s", h->index, r->reply);
+	return true;
+}
+
 static void operated(struct command_req *r)
 {
 	struct host *h = r->owner;
 	struct sim *s = h->sim;
 
-	if (h->state == HOST_DOWN)
+	if (!answered(r))
 		return;
-	h->ordering = false;
-	say(s, "host %d: %s", h->index, r->reply);
 	if (r->cmd.verb == CMD_FAILOVER && !r->error)
 		violation(s, "a copy that is not level was promoted without force");
 	if (r->cmd.verb == CMD_FAILOVER && r->error == -ESTALE)
@@ -122,10 +132,8 @@ static void discarded(struct command_req *r)
 	struct host *h = r->owner;
 	struct sim *s = h->sim;
 
-	if (h->state == HOST_DOWN)
+	if (!answered(r))
 		return;
-	h->ordering = false;
-	say(s, "host %d: %s", h->index, r->reply);
 	if (r->error && host_failed(h))
 		return; /* unknown: roles_started() will see */
 	h->discarding = false;
