@@ -10,7 +10,9 @@
 #include "../fuzz/pair.h"
 #include "check.h"
 
+#ifndef SIZE
 #define SIZE (40u * BLOCK)
+#endif
 
 static inline struct node *prim(void)
 {

@@ -8,8 +8,10 @@
 
 #include "../../repl/bytes.h"
 #include "../../repl/core.h"
-#include "../fuzz/pair.h"
-#include "check.h"
+
+#define EXTENT 65536u /* as small as a dirty block */
+#define SIZE (6u * EXTENT)
+#include "paired.h"
 
 #define LIFE 77u
 #define IMAGES 12u /* of full bitmaps: 16 sectors */
@@ -29,7 +31,7 @@ static uint64_t word(uint64_t seq, uint32_t image, uint32_t i)
 }
 
 /* Map number seq into a slot. */
-static void put(void *slot, struct activity_stamp s)
+static void slot_put(void *slot, struct activity_stamp s)
 {
 	struct putter p = putter_init(body, sizeof(body));
 	struct activity_map m = { .generation = 5, .epoch = s.seq, .image_count = IMAGES };
@@ -90,15 +92,15 @@ static bool fits(void)
 
 static bool newer_of_two(void)
 {
-	put(slots[0], stamp(1, 0));
-	put(slots[1], stamp(2, 1));
+	slot_put(slots[0], stamp(1, 0));
+	slot_put(slots[1], stamp(2, 1));
 	CHECK(believed() == 2);
-	put(slots[0], stamp(3, 2));
+	slot_put(slots[0], stamp(3, 2));
 	CHECK(believed() == 3);
-	put(slots[1], stamp(7, 3)); /* attempts in between failed */
+	slot_put(slots[1], stamp(7, 3)); /* attempts in between failed */
 	CHECK(believed() == 7);
-	put(slots[0], stamp(3, 2)); /* an older one, put back */
-	put(slots[1], stamp(6, 5));
+	slot_put(slots[0], stamp(3, 2)); /* an older one, put back */
+	slot_put(slots[1], stamp(6, 5));
 	CHECK(!believed());
 	return true;
 }
@@ -109,9 +111,9 @@ static bool torn(void)
 	for (unsigned round = 0; round < 2000; round++) {
 		uint64_t landed = rnd() & ((1u << SECTORS) - 1), newest = 0;
 
-		put(slots[0], stamp(2, 1));
-		put(slots[1], stamp(3, 2));
-		put(slots[2], stamp(4, 3));
+		slot_put(slots[0], stamp(2, 1));
+		slot_put(slots[1], stamp(3, 2));
+		slot_put(slots[2], stamp(4, 3));
 		if (round < SECTORS)
 			landed = 1ull << round;
 		else if (round < 2 * SECTORS)
@@ -130,8 +132,8 @@ static bool torn(void)
 /* One bit, one sector, one slot: never the older map instead. */
 static bool damaged(void)
 {
-	put(slots[0], stamp(4, 3));
-	put(slots[1], stamp(3, 2));
+	slot_put(slots[0], stamp(4, 3));
+	slot_put(slots[1], stamp(3, 2));
 	CHECK(believed() == 4);
 	for (unsigned slot = 0; slot < 2; slot++)
 		for (unsigned i = 0; i < BYTES; i++) {
@@ -159,10 +161,10 @@ static bool other_life(void)
 {
 	struct activity_stamp s = stamp(9, 4);
 
-	put(slots[0], stamp(4, 3));
-	put(slots[1], stamp(3, 2));
+	slot_put(slots[0], stamp(4, 3));
+	slot_put(slots[1], stamp(3, 2));
 	s.life++;
-	put(slots[1], s);
+	slot_put(slots[1], s);
 	CHECK(!believed());
 	CHECK(!activity_length(slots[1], LIFE));
 	return true;
@@ -175,7 +177,7 @@ static bool strict(void)
 	struct activity_view v;
 	struct activity_map m;
 
-	put(slots[0], stamp(1, 0));
+	slot_put(slots[0], stamp(1, 0));
 	activity_view(slots[0], BYTES, LIFE, &v);
 	CHECK(v.kind == ACTIVITY_WHOLE);
 	memcpy(good, body, sizeof(good));
@@ -219,30 +221,12 @@ static bool strict(void)
 
 /* ---- a pair ---- */
 
-#define EXTENT 65536u /* as small as a dirty block */
-#define SIZE (6u * EXTENT)
-
-static struct node *prim(void)
+/* The pair, with its map on disk. */
+static bool mapped(void)
 {
-	return side[0].host.node;
-}
-
-static bool paired(void)
-{
-	static uint8_t content[SIZE];
-
-	host_exit(&side[0].host);
-	host_exit(&side[1].host);
-	wrong = false;
-	host_init(&side[0].host, 1, NODE_PRIMARY);
-	host_init(&side[1].host, 2, NODE_BACKUP);
+	hosts();
 	side[0].host.config.activity_shift = 16;
 	side[0].host.config.activity_ms = 1000;
-	memset(content, 1, sizeof(content));
-	struct host_file *f = host_file_new(&side[0].host, FILE_IMAGE, 16);
-
-	strcpy(f->name, "disk");
-	host_file_write(f, 0, content, sizeof(content));
 	if (!boot(&side[1]) || !boot(&side[0]))
 		return false;
 	heal();
@@ -281,7 +265,7 @@ static uint64_t compared(void)
 
 static bool marked_is_compared(void)
 {
-	CHECK(paired() && !put_at(2 * EXTENT, 7));
+	CHECK(mapped() && !put_at(2 * EXTENT, 7));
 	CHECK(compared() == EXTENT && get_at(1, 2 * EXTENT) == 7);
 	CHECK(!put_at(2 * EXTENT, 8) && !put_at(5 * EXTENT, 9));
 	CHECK(compared() == 2 * EXTENT);
@@ -290,7 +274,7 @@ static bool marked_is_compared(void)
 
 static bool range_requests_are_marked(void)
 {
-	CHECK(paired());
+	CHECK(mapped());
 	CHECK(!guest(0, (struct guest_io){ .op = GUEST_PUNCH, .off = EXTENT - BLOCK, .len = 2 * BLOCK }, "disk"));
 	CHECK(compared() == 2 * EXTENT);
 	CHECK(!guest(0, (struct guest_io){ .op = GUEST_TRUNC, .len = 4 * EXTENT }, "disk"));
@@ -302,7 +286,7 @@ static bool range_requests_are_marked(void)
 /* One map for a working set; none of it is left when the guest rests. */
 static bool marks_go(void)
 {
-	CHECK(paired() && !put_at(0, 2) && !put_at(3 * EXTENT, 2) && !say(0, "flush"));
+	CHECK(mapped() && !put_at(0, 2) && !put_at(3 * EXTENT, 2) && !say(0, "flush"));
 	uint64_t writes = prim()->counters.activity_writes_total, waits = prim()->counters.activity_waits_total;
 
 	for (unsigned i = 0; i < 200; i++)
@@ -319,7 +303,7 @@ static bool marks_go(void)
 /* What is not committed keeps its mark, however long ago it was written. */
 static bool marks_stay(void)
 {
-	CHECK(paired() && !put_at(0, 2));
+	CHECK(mapped() && !put_at(0, 2));
 	for (int i = 0; i < 60; i++)
 		pass(50);
 	CHECK(prim()->counters.activity_extents == 1);
@@ -331,7 +315,7 @@ static bool peer_lost_an_epoch(void)
 {
 	struct host_disk old;
 
-	CHECK(paired() && !put_at(0, 2) && !say(0, "flush"));
+	CHECK(mapped() && !put_at(0, 2) && !say(0, "flush"));
 	host_disk_copy(&old, &side[1].host);
 	CHECK(!put_at(4 * EXTENT, 5) && !say(0, "flush"));
 	for (int i = 0; i < 60; i++)
@@ -349,7 +333,7 @@ static bool peer_lost_an_epoch(void)
 
 static bool fails(uint32_t requests, int error)
 {
-	CHECK(paired() && !put_at(0, 2));
+	CHECK(mapped() && !put_at(0, 2));
 	side[0].host.fail_error = -EIO;
 	side[0].host.fail_next = requests;
 	CHECK(put_at(4 * EXTENT, 3) == error);
