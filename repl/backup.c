@@ -319,6 +319,38 @@ static int put_adopted(struct node *n, struct epoch *e)
 	return 0;
 }
 
+/* Recovery must not take the refused epoch's records for part of what follows. */
+static int put_drop(struct node *n)
+{
+	struct record r = { .type = REC_DROP };
+	void *payload;
+	uint64_t pos;
+	int err = journal_get(&n->journal, n->session, n->cur_ep->number, 0, 0, &payload, &pos);
+
+	if (err)
+		return err == -EAGAIN ? room_gone(n, n->cur_ep->number) : err;
+	note_first(n, n->cur_ep);
+	journal_put(&n->journal, &r);
+	return 0;
+}
+
+/* com_ep is refused: what came behind it was understood with its sizes and names, here and by whoever recovers. */
+static void refused_behind(struct node *n, int error)
+{
+	struct epoch *e = n->cur_ep;
+
+	epoch_reset_views(n);
+	if (!e || n->failed)
+		return;
+	if (e->count) {
+		backup_refuse(n, e->number, error);
+		n->refused_epoch = e->number;
+		backup_drop_current(n);
+	} else if (put_drop(n) && n->live >= 0) {
+		link_drop(n, n->live, "the journal cannot be written");
+	}
+}
+
 void backup_commit_failed(struct node *n, int err)
 {
 	struct epoch *e = n->com_ep;
@@ -330,8 +362,11 @@ void backup_commit_failed(struct node *n, int err)
 			link_drop(n, n->live, "no room in the journal to take the prepared epoch");
 		return;
 	}
-	backup_refuse(n, e->number, err == -EAGAIN ? ENOSPC : EIO);
+	int error = err == -EAGAIN ? ENOSPC : EIO;
+
+	backup_refuse(n, e->number, error);
 	epoch_free(e);
+	refused_behind(n, error);
 	n->tail_wanted = true;
 	for (struct image *i = n->images; i; i = i->next)
 		i->committing = false;
@@ -363,21 +398,6 @@ void backup_commit_append(struct node *n)
 
 		link_send(n, n->live, &f, NULL, 0);
 	}
-}
-
-/* Recovery must not take the refused epoch's records for part of what follows. */
-static int put_drop(struct node *n)
-{
-	struct record r = { .type = REC_DROP };
-	void *payload;
-	uint64_t pos;
-	int err = journal_get(&n->journal, n->session, n->cur_ep->number, 0, 0, &payload, &pos);
-
-	if (err)
-		return err == -EAGAIN ? room_gone(n, n->cur_ep->number) : err;
-	note_first(n, n->cur_ep);
-	journal_put(&n->journal, &r);
-	return 0;
 }
 
 /* The primary goes on behind an epoch that was refused: with the next number, with a frame or with COMMIT itself. The

@@ -76,7 +76,8 @@ struct image {
 	struct dirty bad;       /* could not be read: stays dirty until the next session */
 	struct dirty com;       /* sent in the epoch whose commit is outstanding */
 	bool touched, touched_com; /* written since / in the commit's fdatasync */
-	bool on_peer;           /* the peer knows the id */
+	bool on_peer;           /* the peer knows the id ... */
+	uint64_t sent_size;     /* ... and has been told this size, perhaps in an epoch that it refuses yet */
 	struct extents extents; /* of the activity map */
 	bool compare;           /* `miss` has what the activity map named: most of it will be equal */
 	bool consistent_on_peer; /* ... and has a whole copy: it takes frames through its journal */

@@ -76,6 +76,10 @@ void primary_send_data(struct node *n, struct image *img, uint64_t off, uint64_t
 {
 	dirty_mark(&img->cur, off, len);
 	n->cur.bytes += len;
+	if (off + len > img->sent_size) { /* a frame that grows the image, and says so nowhere else */
+		img->sent_size = off + len;
+		n->cur.metas++;
+	}
 	n->cur.writes++;
 	while (len) {
 		size_t part = len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX;
@@ -99,6 +103,8 @@ void primary_meta(struct node *n, uint8_t type, struct image *img, uint64_t off,
 		return;
 	n->cur.writes++;
 	n->cur.metas += type != FRAME_ZERO; /* what is zeroed is marked */
+	if (type == FRAME_SIZE || type == FRAME_IMAGE || type == FRAME_CREATE)
+		img->sent_size = len;
 	primary_send(n, &f, name, name ? strlen(name) : 0);
 }
 

@@ -224,6 +224,7 @@ static int kept(struct restore *r, const struct batch_header *h, const struct jo
 		r->pending = e->older;
 		epoch_free(e);
 	}
+	epoch_reset_views(r->n); /* no sizes or names are in what is kept */
 	e = pending_epoch(r, h, at);
 	if (!e)
 		err = -ENOMEM;

@@ -431,6 +431,7 @@ static void image_begin(struct node *n, struct image *img, const struct hello_im
 		dirty_mark(&img->miss, 0, img->size);
 	} else {
 		img->consistent_on_peer = true;
+		img->sent_size = theirs->size;
 		if (strcmp(theirs->name, img->name))
 			primary_meta(n, FRAME_RENAME, img, 0, 0, 0, img->name);
 		if (theirs->size != img->size) {
