@@ -18,7 +18,7 @@ static const struct {
 	 "make this backup the primary", ctl_failover},
 	{"switchover", "MNT", "swap the roles, without loss", ctl_switchover},
 	{"verify", "MNT [IMAGE]", "compare both copies while the guest runs", ctl_verify},
-	{"resync", "MNT [full]", "send the peer what it lacks", ctl_resync},
+	{"resync", "MNT [full] [in-place]", "send the peer what it lacks", ctl_resync},
 	{"events", "MNT", "what happens, as it happens", ctl_events},
 	{"check", "MNT", "for cluster managers: exit 0, 7, 8, 9 as in OCF", ctl_check},
 	{"drill", "MNT", "prove the pair: flush, then compare both copies", ctl_drill},

@@ -122,7 +122,7 @@ int ctl_verify(int argc, char **argv)
 
 int ctl_resync(int argc, char **argv)
 {
-	return plain("resync", "usage: colofsctl resync MNT [full]", argc, argv);
+	return plain("resync", "usage: colofsctl resync MNT [full] [in-place]", argc, argv);
 }
 
 int ctl_events(int argc, char **argv)

@@ -125,9 +125,13 @@ static int parse_set(struct command *c, const struct words *w, char *err, size_t
 
 static int parse_resync(struct command *c, const struct words *w, char *err, size_t err_size)
 {
-	c->full = w->count == 2 && strcmp(w->word[1], "full") == 0;
-	if (w->count > 1 + (size_t)c->full)
-		return fail(err, err_size, "resync takes [full], not \"%s\"", w->word[w->count - 1]);
+	for (size_t i = 1; i < w->count; i++) {
+		bool *flag = !strcmp(w->word[i], "full") ? &c->full : !strcmp(w->word[i], "in-place") ? &c->in_place : NULL;
+
+		if (!flag || *flag)
+			return fail(err, err_size, "resync takes [full] [in-place], not \"%s\"%s", w->word[i], flag ? " twice" : "");
+		*flag = true;
+	}
 	return 0;
 }
 

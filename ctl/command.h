@@ -24,7 +24,7 @@ struct command {
 	bool force, drop_overlay, keep_prepared; /* failover */
 	bool have_epoch;             /* failover epoch=N; commit, abort, wait N */
 	uint64_t epoch;
-	bool full;                   /* resync */
+	bool full, in_place;         /* resync */
 	char image[256];             /* verify; "" if none */
 	char option[32], value[64];  /* set */
 };

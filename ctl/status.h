@@ -64,6 +64,7 @@ struct status {
 	const char *fence_why; /* held: why; or NULL */
 	uint32_t fence_runs;
 	char fence_last[64];   /* how the last run ended; "" = null */
+	bool not_level;        /* the backup's copy is no epoch of the primary's: no failover without force */
 	uint64_t lost_bytes;   /* what a failover of the backup now would drop; of the time since the last commit */
 	size_t image_count;
 	struct status_image *images; /* malloc'ed; status_free() */

@@ -205,6 +205,11 @@ static void put_loss(FILE *out, const struct status *s)
 		fputs("loss     no failover yet: nothing was ever committed\n", out);
 		return;
 	}
+	if (s->not_level) {
+		fprintf(out, "loss     no failover%s, unless by force: %s\n", backup ? "" : " of the peer",
+		        backup ? "this copy is not level with the primary" : "its copy is not level yet");
+		return;
+	}
 	fprintf(out, "loss     a failover %snow would lose %s", backup ? "" : "of the peer ", backup ? "at least " : "");
 	put_bytes(out, s->lost_bytes);
 	fputs(", and go back ", out);

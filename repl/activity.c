@@ -176,7 +176,8 @@ static bool clean(const struct image *img, uint64_t index)
 	for (const struct range *r = img->claims.head; r; r = r->next) /* on its way, perhaps in no set yet */
 		if (r->start < to && from < r->end)
 			return false;
-	return true;
+	/* Asked about, neither claimed nor in a set: only a part of a resync in-place is committed then. */
+	return !sync_covers(img->node, img, from, to - from);
 }
 
 /* All that was written before the last look is durable here, and committed on the peer as of acked_epoch but for what the

@@ -103,7 +103,9 @@ void backup_refuse(struct node *n, uint64_t epoch, int error)
 	struct frame f = { .type = FRAME_REFUSED, .epoch = epoch, .off = (uint64_t)error };
 
 	node_error(n, "epoch %" PRIu64 " refused: %s", epoch,
-	           error == ENOSPC ? "the journal is full and nothing is left to destage (ENOSPC)" : strerror(error));
+	           error == ENOSPC ? "the journal is full and nothing is left to destage (ENOSPC)" :
+	           error == EBUSY ? "an image is open here, or taken over, which a resync in-place leaves inconsistent (EBUSY)" :
+	           strerror(error));
 	if (error == ENOSPC)
 		n->counters.journal_refusals_total++;
 	n->counters.commit_errors_total++;
@@ -234,11 +236,12 @@ static void commit_visible(struct node *n)
 		n->st.lineage = n->st.adopting;
 	if (n->st.rejoin)
 		own_forget(n);
-	n->st.rejoin = REJOIN_NONE; /* level with the primary */
+	epoch_levels(n, e);
 	n->peer_epoch = e->number;
-	/* The session's first one ends its sync; one prepared in an older session does not. */
-	n->level |= !e->prepared && e->session == n->session;
-	event(n, "commit", "\"epoch\": %" PRIu64 ", \"name\": \"%s\", \"bytes\": %" PRIu64, e->number, e->name, e->bytes);
+	/* The session's first one ends its sync; one prepared in an older session does not, nor does a part of it. */
+	n->level = !e->part && (n->level || (!e->prepared && e->session == n->session));
+	event(n, "commit", "\"epoch\": %" PRIu64 ", \"name\": \"%s\", \"bytes\": %" PRIu64 "%s", e->number, e->name, e->bytes,
+	      e->part ? ", \"part\": true" : "");
 	n->counters.commits_total++;
 	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;
 	if (n->live >= 0 && n->session == e->session)
@@ -278,8 +281,8 @@ static int put_commit(struct node *n, struct epoch *e)
 
 	if (err)
 		return err;
-	struct record r = { .type = n->com_rec, .payload_len = len, .off = e->jfirst, .seq = e->jlast, .len = e->jcount,
-		.sum = sum64(buf, len), .image = e->generation };
+	struct record r = { .type = n->com_rec, .flags = e->part ? REC_F_PART : 0, .payload_len = len, .off = e->jfirst,
+		.seq = e->jlast, .len = e->jcount, .sum = sum64(buf, len), .image = e->generation };
 
 	memcpy(payload, buf, len);
 	note_first(n, e);
@@ -362,7 +365,7 @@ void backup_commit_failed(struct node *n, int err)
 			link_drop(n, n->live, "no room in the journal to take the prepared epoch");
 		return;
 	}
-	int error = err == -EAGAIN ? ENOSPC : EIO;
+	int error = err == -EAGAIN ? ENOSPC : err == -EBUSY ? EBUSY : EIO;
 
 	backup_refuse(n, e->number, error);
 	epoch_free(e);
@@ -454,8 +457,13 @@ static int commit_got(struct node *n, struct plink *l)
 	n->com_ep = e;
 	n->com_rec = f->type == FRAME_PREPARE ? REC_PREPARE : REC_COMMIT;
 	n->cur_ep = next;
-	direct_cut(n);
-	err = put_adopted(n, e);
+	e->part = n->com_rec == REC_COMMIT && f->flags & FRAME_F_PART && !MUTANT("part-unsaid");
+	if (e->part && (image_any_open(n) || n->failover)) { /* neither is to find the copy inconsistent */
+		err = -EBUSY;
+	} else if (!e->part || MUTANT("part-ends-first-sync")) { /* a part ends no sync */
+		direct_cut(n);
+		err = put_adopted(n, e);
+	}
 
 	if (err)
 		backup_commit_failed(n, err);

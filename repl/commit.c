@@ -112,7 +112,7 @@ static void shared_saved(struct save *s, int error)
 static void sync_committed(struct node *n)
 {
 	n->sync_state = SYNC_IDLE;
-	n->sync_keep = false;
+	n->sync_keep = n->in_place = n->peer_part = false;
 	n->st.shared_generation = n->st.lineage.generation;
 	n->st.epoch = n->acked_epoch;
 	for (struct image *i = n->images; i; i = i->next) {
@@ -193,8 +193,8 @@ void commit_taken(struct node *n)
 	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;
 	n->refused_wait_ms = n->com_error ? n->refused_wait_ms : 0;
 	twophase_verdict(n, n->com_error ? -EIO : 0);
-	event(n, "commit", "\"epoch\": %" PRIu64 ", \"name\": \"%s\", \"bytes\": %" PRIu64 ", \"ms\": %" PRIu64, n->com.number,
-	      n->com_name, n->com.bytes, n->now_ms - n->com_started_ms);
+	event(n, "commit", "\"epoch\": %" PRIu64 ", \"name\": \"%s\", \"bytes\": %" PRIu64 ", \"ms\": %" PRIu64 "%s", n->com.number,
+	      n->com_name, n->com.bytes, n->now_ms - n->com_started_ms, n->com_part ? ", \"part\": true" : "");
 	fsyncs_committed(n, n->com_error ? -EIO : 0);
 }
 
@@ -210,6 +210,10 @@ static void finish(struct node *n)
 		return;
 	}
 	commit_taken(n);
+	if (n->com_part && !MUTANT("part-answers-flush")) {
+		part_committed(n);
+		return;
+	}
 	if (n->com_error)
 		commit_reply_all(n, &n->flushing, -EIO, "this node's disk failed to make the epoch durable");
 	else
@@ -329,7 +333,8 @@ static void send_commit(struct node *n)
 {
 	uint8_t payload[8 + 64];
 	struct putter p = putter_init(payload, sizeof(payload));
-	struct frame f = { .type = n->com_prepare ? FRAME_PREPARE : FRAME_COMMIT, .epoch = n->com.number, .session = n->session,
+	struct frame f = { .type = n->com_prepare ? FRAME_PREPARE : FRAME_COMMIT,
+		.flags = n->com_part ? FRAME_F_PART : 0, .epoch = n->com.number, .session = n->session,
 		.off = n->com.first_seq, .len = n->com.count, .image = n->com.chain, .seq = n->com.last_seq };
 
 	put_u64(&p, n->st.lineage.generation);
@@ -342,7 +347,6 @@ static void flushes_begin(struct node *n)
 {
 	struct command_req **list = &n->flushes;
 
-	n->com_name[0] = 0;
 	while (*list) {
 		struct command_req *r = *list;
 
@@ -361,20 +365,22 @@ static void flushes_begin(struct node *n)
 	}
 }
 
-static void cut(struct node *n)
+static void cut(struct node *n, bool part)
 {
 	n->com = n->cur;
 	n->com.session = n->session;
 	n->cur = (struct pepoch){ .number = n->com.number + 1 };
 	n->com_active = true;
 	/* A sync ends with a commit of its own; only then can an epoch be prepared. */
-	n->com_prepare = n->flushes && n->flushes->cmd.verb == CMD_PREPARE && n->sync_state == SYNC_IDLE;
+	n->com_part = part;
+	n->com_prepare = !part && n->flushes && n->flushes->cmd.verb == CMD_PREPARE && n->sync_state == SYNC_IDLE;
 	n->com_local = n->com_remote = false;
 	n->com_was_sync = n->sync_state == SYNC_COMMIT;
 	n->com_error = 0;
 	n->com_syncs = 0;
 	n->com_started_ms = n->last_cut_ms = n->now_ms;
-	n->want_cut = n->written_since_cut = false;
+	n->want_cut &= part;
+	n->written_since_cut &= part;
 	for (struct image *i = n->images; i; i = i->next) {
 		dirty_free(&i->com);
 		i->com = i->cur;
@@ -385,8 +391,10 @@ static void cut(struct node *n)
 	n->dir_touched_com = n->dir_touched;
 	n->dir_touched = false;
 	activity_cut(n);
-	flushes_begin(n);
-	if (!n->com_prepare) {
+	n->com_name[0] = 0;
+	if (!part || MUTANT("part-answers-flush"))
+		flushes_begin(n);
+	if (!n->com_prepare && !part) {
 		n->fsyncing = n->fsyncs;
 		n->fsyncs = NULL;
 	}
@@ -427,12 +435,18 @@ void commit_pump(struct node *n)
 	n->want_cut |= n->fsyncs != NULL;
 	if (n->sync_state == SYNC_COMMIT && (n->flushes || n->config.commit_fsync || n->config.commit_ms || !n->peer_overlay))
 		n->want_cut = true;
-	if (n->com_active || n->com_syncs || n->prep || (!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING ||
-	    (primary_missing(n) && !MUTANT("cut-while-missing")))
+	if (n->com_active || n->com_syncs || n->prep)
+		return;
+	bool part = part_wanted(n);
+
+	if (part)
+		part_note(n);
+	else if ((!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING ||
+	         (primary_missing(n) && !MUTANT("cut-while-missing")))
 		return;
 	if (!number_reserved(n) || !activity_settled(n))
 		return;
-	cut(n);
+	cut(n, part);
 }
 
 /* ---- what goes wrong ---- */
@@ -468,7 +482,8 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 		n->counters.journal_refusals_total++;
 	event(n, "refused", "\"epoch\": %" PRIu64 ", \"errno\": \"%s\"", epoch, errno_name(error));
 	node_error(n, "the peer refused epoch %" PRIu64 ": %s", epoch,
-	           error == ENOSPC ? "its journal is full (ENOSPC)" : "its disk failed (EIO)");
+	           error == ENOSPC ? "its journal is full (ENOSPC)" :
+	           error == EBUSY ? "an image is open there (EBUSY)" : "its disk failed (EIO)");
 	sync_refused(n);
 	verify_refused(n);
 	if (n->prep && epoch == n->com.number) {
@@ -487,7 +502,10 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 		}
 		commit_reply_all(n, &n->flushing, error == ENOSPC ? -ENOSPC : -EIO,
 		          error == ENOSPC ? "the peer's journal cannot hold the epoch" : "the peer's disk refused the epoch");
-		back_off(n);
+		if (error == EBUSY && n->com_part)
+			part_refused(n);
+		else
+			back_off(n);
 		refused_metas(n, n->com.metas);
 		return;
 	}

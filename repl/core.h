@@ -12,6 +12,7 @@
  *                   local.c     its reads and fsyncs                suspend.c     writes held while the peer is away
  *                   commit.c    its epochs and flushes              twophase.c    prepare, commit, abort
  *                   sync.c      sending what the peer lacks         verify.c      comparing both copies
+ *                   part.c      a sync that its journal cannot hold: resync in-place
  *                   activity.c  which extents a crash leaves in doubt   activity_restore.c  ... and after one
  *   core_backup.h   backup.c    the peer's frames                   prepared.c    two-phase commits there
  *                   epoch.c     what became of images in one epoch  direct.c      images in their first sync
@@ -206,7 +207,7 @@ struct node {
 	bool raising;
 	uint64_t epoch_bound;   /* durable in the state: numbers below may be ordered */
 	struct command_req *flushes, *flushing;
-	bool com_prepare;       /* com is being prepared, not committed */
+	bool com_prepare, com_part; /* com is being prepared, not committed; is a part of a resync in-place */
 	uint8_t prep;           /* enum prep_state: com is prepared; its order, once there is one */
 	bool settling;          /* the peer holds a prepared epoch: nothing is mirrored before it is settled */
 	uint64_t settle_deadline_ms;
@@ -224,6 +225,8 @@ struct node {
 	bool unfit_told;
 	uint64_t unfit_until_ms; /* refused for want of room: tried again then; 0: not before the next session */
 	uint32_t refused_wait_ms;
+	bool in_place, peer_part; /* resync in-place is ordered, or under way; the peer's last commit was a part of it */
+	struct save part_save;
 	bool unfit;             /* what the peer lacks does not fit its journal: nothing is sent, all is marked */
 	bool sync_work, sync_turn; /* something is missing; guests' writes had their share, a sync request is next */
 	uint64_t turn_bytes;    /* of guests' writes since the last turn */
@@ -321,6 +324,7 @@ void command_reply(struct node *n, struct command_req *r, int error, const char 
 	__attribute__((format(printf, 4, 5)));
 struct image *image_add(struct node *n, uint64_t id);
 void image_drop(struct node *n, struct image *img);
+bool image_any_open(const struct node *n);
 void image_remove_foreign(struct node *n);
 void images_collect(struct node *n);
 void stop_pump(struct node *n);

@@ -50,6 +50,7 @@ struct epoch {
 	char name[65];
 	struct journal_mark first, end; /* its first batch (lsn 0: none); behind its commit record */
 	bool prepared;          /* by a PREPARE record: not lost when its COMMIT finds no room */
+	bool part;              /* of a resync in-place: what it makes of the images is no epoch */
 	bool has_overlay;       /* promoted: positions in the overlay's log */
 	struct epimg *merge_at;
 	uint64_t merge_cursor;
@@ -93,6 +94,7 @@ struct epimg *epoch_image(struct node *n, struct epoch *e, struct image *img);
 struct epoch *epoch_new(uint64_t number, uint64_t session);
 void epoch_free(struct epoch *e);
 void epoch_apply(struct node *n, struct epoch *e);
+void epoch_levels(struct node *n, const struct epoch *e);
 void epoch_seal(struct node *n, struct epoch *e);
 void epoch_reset_views(struct node *n);
 bool epoch_references(const struct node *n, const struct image *img);

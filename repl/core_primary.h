@@ -26,6 +26,7 @@ struct pepoch {
 	uint64_t number, first_seq, last_seq, count, chain;
 	uint64_t inflight;      /* image writes of it not complete */
 	uint64_t bytes, writes;
+	uint64_t journalled;    /* of the bytes: not those of images in their first sync */
 	uint64_t metas;         /* names and sizes among them */
 	uint64_t session;       /* of its cut */
 };
@@ -180,8 +181,17 @@ void sync_refused(struct node *n);
 void sync_hash_reply(struct node *n, uint64_t seq, bool equal);
 bool sync_covers(const struct node *n, const struct image *img, uint64_t off, uint64_t len);
 uint64_t sync_missing(const struct node *n);
+bool sync_fits(const struct node *n, uint64_t capacity);
 bool sync_rate_allows(struct node *n, uint64_t len);
 void sync_command(struct node *n, struct command_req *r);
+
+/* part.c */
+void part_order(struct node *n);
+bool part_wanted(const struct node *n);
+void part_note(struct node *n);
+void part_committed(struct node *n);
+void part_refused(struct node *n);
+void part_session(struct node *n, const struct hello *peer);
 
 /* activity.c */
 void activity_image_init(struct node *n, struct image *img);

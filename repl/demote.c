@@ -67,6 +67,7 @@ static void primary_retire(struct node *n)
 	n->protected_ = n->com_active = n->doubt_valid = n->settling = false;
 	n->prep = PREP_NONE;
 	n->sync_state = SYNC_IDLE;
+	n->in_place = n->peer_part = n->com_part = false;
 	n->unfit = n->unfit_told = n->catching_up = n->have_sets = n->go_on = false;
 	n->raised = n->stale = n->failed = false;
 	if (n->own)

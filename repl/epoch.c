@@ -169,6 +169,14 @@ void epoch_apply(struct node *n, struct epoch *e)
 	e->version = n->version;
 }
 
+/* With e the copy is an epoch of the primary's; or, with a part of a resync in-place, is none until one that is no part. */
+void epoch_levels(struct node *n, const struct epoch *e)
+{
+	n->st.rejoin = e->part ? REJOIN_PART : REJOIN_NONE;
+	if (e->part)
+		n->st.rejoin_epoch = e->number;
+}
+
 void epoch_seal(struct node *n, struct epoch *e)
 {
 	e->older = n->seals;

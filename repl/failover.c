@@ -53,6 +53,11 @@ void failover_command(struct node *n, struct command_req *r)
 	else if (c->have_epoch && c->epoch != epoch_wanted(n, c) && !n->com_ep)
 		command_reply(n, r, -ESTALE, "epoch %" PRIu64 " is not the one here: epoch=%" PRIu64, c->epoch,
 		              epoch_wanted(n, c));
+	else if (n->com_ep && n->com_ep->part) /* what it would be given by force was not that when the order came */
+		command_reply(n, r, -EBUSY, "a part of a resync in-place is becoming durable; try again");
+	else if (n->st.rejoin == REJOIN_PART && !c->force)
+		command_reply(n, r, -ESTALE, "a resync in-place has not come to its end: this copy is no epoch of its primary's; "
+		              "`failover force` takes it as it is");
 	else if (n->st.rejoin && !c->force)
 		command_reply(n, r, -ESTALE, "this copy is older than its peer's until a sync from it is committed; `failover force` "
 		              "takes it as it is");

@@ -43,7 +43,7 @@ enum frame_type {
 	FRAME_HASHR,     /* off: the query's seq; len: 1 equal, 0 not */
 	FRAME_COMMIT,    /* epoch; off: first seq; len: count; image: chain; payload: name, then generation */
 	FRAME_DONE,      /* epoch */
-	FRAME_REFUSED,   /* epoch; off: errno (ENOSPC, EIO); the epoch's frames are thrown away */
+	FRAME_REFUSED,   /* epoch; off: errno (ENOSPC, EIO, EBUSY); the epoch's frames are thrown away */
 	FRAME_FENCE,     /* backup -> primary: I take over by force; serve no more */
 	FRAME_FENCED,    /* primary -> backup: so be it */
 	FRAME_BYE,       /* either: leaving in order */
@@ -56,7 +56,8 @@ enum frame_type {
 	FRAME_TYPE_END,
 };
 
-enum { FRAME_F_KEEP = 1, FRAME_F_WANTED = 2 }; /* WANTED: in a backup's PING, a checkpoint is */
+/* WANTED: in a backup's PING, a checkpoint is. PART: in a COMMIT, see part.c */
+enum { FRAME_F_KEEP = 1, FRAME_F_WANTED = 2, FRAME_F_PART = 4 };
 
 struct frame {
 	uint8_t type, flags;

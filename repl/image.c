@@ -157,8 +157,18 @@ int image_open(struct node *n, struct image *img)
 		return -EIO;
 	if (n->role == NODE_BACKUP && (!img->consistent || (n->st.rejoin && !MUTANT("rejoin-served"))))
 		return -EAGAIN;
+	if (n->com_ep && n->com_ep->part) /* none was open when it came, and none is served behind it */
+		return -EAGAIN;
 	img->opens++;
 	return 0;
+}
+
+bool image_any_open(const struct node *n)
+{
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i->opens)
+			return true;
+	return false;
 }
 
 int image_open_write(struct node *n, struct image *img)

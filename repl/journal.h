@@ -41,7 +41,7 @@ enum record_type {
 	REC_KEEP,     /* first of a session: image, off: an unfinished epoch, its session; it becomes part of this batch's */
 };
 
-enum { REC_F_MERGE = 1 };
+enum { REC_F_MERGE = 1, REC_F_PART = 2 }; /* PART: of a COMMIT, the primary said so */
 enum { BATCH_LOCAL = 1 }; /* records that stand on their own, without a commit record */
 
 struct record {

@@ -207,7 +207,8 @@ static int link_frame_live(struct node *n, struct plink *l)
 		twophase_done(n, f->epoch, false);
 		return 0;
 	case FRAME_REFUSED:
-		commit_refused(n, f->epoch, f->off == ENOSPC ? ENOSPC : EIO); /* its number is no errno of ours */
+		/* Its number is no errno of ours. */
+		commit_refused(n, f->epoch, f->off == ENOSPC ? ENOSPC : f->off == EBUSY ? EBUSY : EIO);
 		return 0;
 	case FRAME_HASHR:
 		if (!verify_hash_reply(n, f->off, f->len == 1))

@@ -398,7 +398,7 @@ static int restore(struct node *n, const struct boot *boot, char *err, size_t er
 	n->raised = n->st.lineage.generation != n->st.shared_generation;
 	if (n->role == NODE_BACKUP || n->st.promoted) {
 		error = restore_journal(n, boot, err, err_size);
-		if (!error && n->st.rejoin)
+		if (!error && n->st.rejoin && n->st.rejoin != REJOIN_PART)
 			activity_restore_own(n);
 		else
 			n->st.activity = 0;

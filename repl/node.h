@@ -38,6 +38,7 @@ struct node_config {
 	uint32_t segment_size;      /* bytes; 0: chosen from journal_size. For the simulator */
 	uint32_t activity_ms;       /* see activity.c; 0: as there. For the simulator, too, */
 	uint8_t activity_shift;     /* ... like this */
+	uint64_t part_bytes;        /* see part.c; 0: by the peer's journal. Likewise */
 	const char *source;         /* for status */
 	const char *version;
 };

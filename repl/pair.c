@@ -34,7 +34,7 @@ void pair_hello(struct node *n, struct hello *h)
 	h->rejoin = n->role == NODE_BACKUP ? n->st.rejoin : REJOIN_NONE;
 	h->own = h->rejoin && n->own;
 	h->own_epoch = h->own ? n->own_epoch : 0;
-	h->kept_session = n->kept_ep && !h->rejoin ? n->kept_ep->session : 0;
+	h->kept_session = n->kept_ep && (!h->rejoin || h->rejoin == REJOIN_PART) ? n->kept_ep->session : 0;
 	if (!n->journal_lost)
 		h->lineage = n->st.lineage;
 	h->committed = n->role == NODE_BACKUP ? n->committed : n->acked_epoch;
@@ -165,7 +165,7 @@ static enum verdict judge_lineage(const struct node *n, const struct hello *p, u
 	if (p->lineage.generation == mine->generation || descends(mine, &p->lineage, p->committed)) {
 		if (p->committed > n->epoch_bound)
 			return refuse(refusal, REFUSE_LOST);
-		if (p->rejoin)
+		if (p->rejoin == REJOIN_OLDER)
 			return own_fits(n, p) ? PAIR_DELTA : PAIR_FULL;
 		if ((n->have_sets || MUTANT("delta-without-sets")) &&
 		    (p->committed == n->acked_epoch || ((n->doubt_valid || n->prep) && p->committed == n->com.number)))

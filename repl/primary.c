@@ -76,6 +76,7 @@ void primary_send_data(struct node *n, struct image *img, uint64_t off, uint64_t
 {
 	dirty_mark(&img->cur, off, len);
 	n->cur.bytes += len;
+	n->cur.journalled += img->consistent_on_peer ? len : 0;
 	if (off + len > img->sent_size) { /* a frame that grows the image, and says so nowhere else */
 		img->sent_size = off + len;
 		n->cur.metas++;
@@ -536,7 +537,7 @@ void primary_link_up(struct node *n)
 	n->go_on = false;
 	n->seq = n->credit = n->spent = n->reserved = 0;
 	n->cur.first_seq = n->cur.last_seq = n->cur.count = n->cur.chain = 0;
-	n->cur.bytes = n->cur.writes = n->cur.metas = 0;
+	n->cur.bytes = n->cur.journalled = n->cur.writes = n->cur.metas = 0;
 }
 
 void primary_link_down(struct node *n)

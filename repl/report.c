@@ -81,6 +81,9 @@ static void advice(const struct node *n, struct status *s)
 
 	if (n->stale)
 		text = "This copy is older than its peer's: stop its guest, then `discard-local` makes it the backup.";
+	else if (n->role == NODE_BACKUP && n->st.rejoin == REJOIN_PART)
+		text = "A resync in-place has not come to its end: this copy is no epoch of the primary's, is not served, and cannot "
+		       "take over. The primary goes on with it by itself.";
 	else if (n->role == NODE_BACKUP && n->st.rejoin)
 		text = "This copy may hold writes of its own: it is brought level by the primary, and not served before.";
 	else if (n->failed)
@@ -100,7 +103,8 @@ static void advice(const struct node *n, struct status *s)
 	else if (differs(n))
 		text = "verify found blocks that differ; `resync` sends them again.";
 	else if (n->role == NODE_PRIMARY && n->unfit)
-		text = "What the peer lacks does not fit its journal: umount the backup and mount it with a larger journal-size.";
+		text = "What the peer lacks does not fit its journal: give that a larger journal-size (`set` there, or mount it anew); or "
+		       "`resync in-place` here: then the peer is inconsistent, and cannot take over, until its end.";
 	else if (n->role == NODE_BACKUP && n->live < 0 && n->committed)
 		text = "If the primary's host is dead for certain, `failover` makes this node writable.";
 	else if (n->role == NODE_PRIMARY && n->sync_state == SYNC_COMMIT && n->peer_overlay)
@@ -110,6 +114,7 @@ static void advice(const struct node *n, struct status *s)
 
 static void backup_status(const struct node *n, struct status *s)
 {
+	s->not_level = n->st.rejoin;
 	s->epoch_committed = n->committed;
 	s->epoch_current = n->cur_ep ? n->cur_ep->number : n->committed + (n->committed > 0);
 	uint64_t age_ms;
@@ -127,6 +132,7 @@ static void backup_status(const struct node *n, struct status *s)
 static void primary_status(const struct node *n, struct status *s)
 {
 	s->epoch_current = n->cur.number;
+	s->not_level = n->peer_part;
 	s->epoch_committed = n->acked_epoch;
 	s->epoch_prepared = n->prep ? n->com.number : 0;
 	s->committed_age_ms = n->acked_ms ? (int64_t)(n->now_ms - n->acked_ms) : -1;

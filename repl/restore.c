@@ -81,6 +81,7 @@ static void settle(struct restore *r, struct epoch *e, const struct record *c, c
 
 	get_bytes(&g, e->name, len < sizeof(e->name) ? len : sizeof(e->name) - 1);
 	e->generation = c->image;
+	e->part = c->flags & REC_F_PART && !MUTANT("part-forgotten");
 }
 
 static void prepared(struct restore *r, struct epoch *e, const struct record *c, const void *payload)
@@ -130,7 +131,7 @@ static void commit(struct restore *r, struct epoch *e, const struct batch_header
 	if (e->generation != n->st.lineage.generation && e->generation == n->st.adopting.generation && !n->st.promoted)
 		n->st.lineage = n->st.adopting;
 	if (e->number > n->st.rejoin_epoch || MUTANT("discard-forgotten"))
-		n->st.rejoin = REJOIN_NONE;
+		epoch_levels(n, e);
 }
 
 /* ---- the overlay that a failover took ---- */

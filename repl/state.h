@@ -30,11 +30,12 @@ struct lineage {
 	struct ancestor past[HISTORY_MAX]; /* oldest first */
 };
 
-/* A backup whose copy may hold writes of its own. */
+/* A backup whose copy is no epoch of its primary's: it may hold writes of its own, or some of a newer one. */
 enum rejoin {
 	REJOIN_NONE,
 	REJOIN_OLDER,   /* its generation is in the history of the primary that it joins */
 	REJOIN_DISCARD, /* it lost a split brain, by order */
+	REJOIN_PART,    /* its last commit was a part of a resync in-place: part.c */
 };
 
 struct state_image {

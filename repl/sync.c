@@ -293,15 +293,15 @@ static bool sync_done(const struct node *n)
 	return !n->sync_busy;
 }
 
-/* Whether what is missing can fit the peer's journal; blocks that are only compared may turn out equal. */
-static bool sync_fits(const struct node *n)
+/* Whether what is missing can fit a journal for `capacity` bytes; blocks that are only compared may turn out equal. */
+bool sync_fits(const struct node *n, uint64_t capacity)
 {
 	uint64_t bytes = 0;
 
 	for (const struct image *i = n->images; i; i = i->next)
 		if (i->visible && i->consistent_on_peer && !i->hash)
 			bytes += dirty_bytes(&i->miss, i->size);
-	return bytes <= n->peer_capacity;
+	return bytes <= capacity;
 }
 
 /* The sync stops before its first byte; the peer keeps its epoch, guests go on, a session with a larger journal
@@ -314,13 +314,14 @@ static void unfit(struct node *n)
 		commit_unfit(n);
 		return;
 	}
+	unsigned long long bytes = sync_missing(n), room = n->peer_capacity;
+
 	if (!n->unfit_told)
-		node_error(n, "what the peer lacks does not fit its journal (%llu bytes): mount it with a larger journal-size",
-		           (unsigned long long)n->peer_capacity);
+		node_error(n, "what the peer lacks (%llu bytes) does not fit its journal (%llu bytes): give that a larger "
+		           "journal-size, or order `resync in-place`", bytes, room);
 	n->unfit_told = true;
 	n->protected_ = false;
-	node_reason(n, "what the peer lacks does not fit its journal (%llu bytes); mount it with a larger journal-size",
-	            (unsigned long long)n->peer_capacity);
+	node_reason(n, "what the peer lacks (%llu bytes) does not fit its journal (%llu bytes), and is not sent", bytes, room);
 }
 
 /* Bytes that must be sent before a cut. */
@@ -389,8 +390,8 @@ void sync_pump(struct node *n)
 		n->unfit = false;
 		n->unfit_until_ms = 0;
 	}
-	if (!n->unfit_until_ms)
-		n->unfit |= !sync_fits(n);
+	if (!n->unfit_until_ms && !n->in_place)
+		n->unfit |= !sync_fits(n, n->peer_capacity);
 	if (n->unfit) {
 		unfit(n);
 		return;
@@ -462,6 +463,7 @@ void sync_begin(struct node *n, const struct hello *peer, bool full, bool keep)
 	n->protected_ = false;
 	n->unfit = n->unfit_told = false;
 	n->unfit_until_ms = 0;
+	part_session(n, peer);
 	for (uint32_t i = 0; i < peer->image_count; i++) {
 		struct image *img = node_image_by_id(n, peer->images[i].id);
 		struct image gone = { .id = peer->images[i].id };
@@ -480,7 +482,8 @@ void sync_begin(struct node *n, const struct hello *peer, bool full, bool keep)
 		node_log(n, LOG_LVL_INFO, "what the activity map named is compared with the peer, and nothing else");
 	if (!full && peer->own)
 		node_log(n, LOG_LVL_INFO, "what either node wrote since they parted is compared, and nothing else");
-	node_reason(n, full ? "a full sync is running" :
+	node_reason(n, n->in_place ? "a resync in-place goes on: the peer is inconsistent until its end" :
+	               full ? "a full sync is running" :
 	               peer->own ? "what either node wrote since they parted is being compared" :
 	               n->activity.stands_in ? "what the activity map names is being compared with the peer" :
 	               "what changed while the peer was away is being sent");
@@ -516,7 +519,7 @@ void sync_refused(struct node *n)
 	}
 }
 
-/* `resync [full]`: what verify found unequal, or everything, is compared and sent again within the session. */
+/* `resync [full] [in-place]`: what verify found unequal, or everything, is compared and sent again within the session. */
 void sync_command(struct node *n, struct command_req *r)
 {
 	r->started_ms = n->now_ms;
@@ -537,6 +540,8 @@ void sync_command(struct node *n, struct command_req *r)
 		i->hash |= i->consistent_on_peer;
 		dirty_mark(&i->miss, 0, i->size);
 	}
+	if (r->cmd.in_place)
+		part_order(n);
 	r->deadline_ms = UINT64_MAX; /* it takes what it takes */
 	commit_append(&n->resyncs, r);
 	if (n->sync_state != SYNC_RUNNING) {
@@ -551,5 +556,6 @@ void sync_command(struct node *n, struct command_req *r)
 		i->sync_pos = i->sync_done = 0;
 		i->sync_total = dirty_bytes(&i->miss, i->size);
 	}
-	node_reason(n, r->cmd.full ? "a full resync is running, by command" : "a resync is running, by command");
+	node_reason(n, n->in_place ? "a resync in-place is running: if its journal is too small, the peer is inconsistent until its end" :
+	               r->cmd.full ? "a full resync is running, by command" : "a resync is running, by command");
 }

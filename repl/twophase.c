@@ -166,6 +166,7 @@ static void give_back(struct node *n)
 	if (!live)
 		return;
 	n->cur.bytes += n->com.bytes;
+	n->cur.journalled += n->com.journalled;
 	n->cur.writes += n->com.writes;
 	n->cur.metas += n->com.metas;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * An operator who compares the copies, at any time and under load: `verify
- * [IMAGE]`, `resync [full]`, `set`, some of them interrupted. Copies are equal
+ * [IMAGE]`, `resync [full] [in-place]`, `set`, some of them interrupted. Copies are equal
  * by construction unless a disk failed, so each difference that a verify finds is
  * a violation, but one that flip.c has made. Commands are answered: at once
  * when interrupted, all of them before a world has healed.
@@ -201,18 +201,23 @@ void compare_verify_all(struct sim *s, struct host *h)
 	compare_order(s, h, o);
 }
 
-void compare_resync(struct sim *s, struct host *h, struct order *o, bool full)
+static void order_resync(struct sim *s, struct host *h, struct order *o, bool full, bool in_place)
 {
-	o->req.cmd = (struct command){ .verb = CMD_RESYNC, .full = full };
+	o->req.cmd = (struct command){ .verb = CMD_RESYNC, .full = full, .in_place = in_place };
 	o->req.done = resynced;
 	compare_order(s, h, o);
+}
+
+void compare_resync(struct sim *s, struct host *h, struct order *o, bool full)
+{
+	order_resync(s, h, o, full, false);
 }
 
 static void resync(struct sim *s, struct host *h)
 {
 	struct order *o = &s->compare->resync;
 
-	compare_resync(s, h, o, one_in(s, 2));
+	order_resync(s, h, o, one_in(s, 2), (s->bias && s->bias->in_place) || one_in(s, 2));
 	if (compare_waits(o) && one_in(s, 4))
 		interrupt_later(s, h, o);
 }
@@ -251,7 +256,9 @@ static void tick(struct sim *s, struct event *e)
 		set(s, any);
 	if (h->state != HOST_UP || (!wire_up(s) && !one_in(s, 16)))
 		return;
-	if (dice < 8 && !compare_waits(&c->verify))
+	if (s->bias && s->bias->in_place && !compare_waits(&c->resync))
+		resync(s, h);
+	else if (dice < 8 && !compare_waits(&c->verify))
 		verify(s, h);
 	else if (dice < 11 && !compare_waits(&c->resync))
 		resync(s, h);

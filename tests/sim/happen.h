@@ -93,6 +93,9 @@
 	X(H_VERIFIED, "verifies that came to their end") \
 	X(H_RESYNC, "resyncs by order") \
 	X(H_RESYNC_FULL, "... that compared everything") \
+	X(H_PART, "parts of resyncs in-place") \
+	X(H_PART_BUSY, "... refused: an image is open there") \
+	X(H_IN_PLACE, "copies that were level again behind the last one") \
 	X(H_INTERRUPTED, "verifies and resyncs interrupted") \
 	X(H_SET, "options set while running") \
 	X(H_FLIP_PRIMARY, "bytes flipped in a file of the primary") \

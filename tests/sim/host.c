@@ -80,8 +80,12 @@ static void env_dial(struct env *env)
 }
 
 /* Not everything that happened shows from outside. */
-static void note_log(struct sim *s, const char *text)
+static void note_log(struct sim *s, struct host *h, const char *text)
 {
+	if (!strncmp(text, "a part of a resync in-place is", 30)) {
+		happened(s, H_PART);
+		world_moment(s, h, 40 * h->disk.speed_us, 200);
+	}
 	if (!strncmp(text, "mode failed", 11))
 		happened(s, H_FAILED_MODE);
 	else if (!strncmp(text, "protected", 9))
@@ -90,6 +94,8 @@ static void note_log(struct sim *s, const char *text)
 		happened(s, H_ACTIVITY);
 	else if (!strncmp(text, "the activity map is", 19))
 		happened(s, H_ACTIVITY_BAD);
+	else if (strstr(text, "refused epoch") && strstr(text, "open there"))
+		happened(s, H_PART_BUSY);
 	else if (!strncmp(text, "what the last session left", 26))
 		happened(s, H_KEPT);
 	else if (!strncmp(text, "what either node wrote since", 28))
@@ -111,7 +117,7 @@ static void env_log(struct env *env, int level, const char *text)
 	struct host *h = host_of(env);
 
 	(void)level;
-	note_log(h->sim, text);
+	note_log(h->sim, h, text);
 	compare_log(h->sim, h, text);
 	say(h->sim, "host %d: %s", h->index, text);
 }
@@ -281,7 +287,7 @@ void host_start(struct sim *s, struct host *h)
 		.flush_timeout_ms = (uint32_t)s->flush_timeout_ms, .send_buffer = s->send_limit,
 		.peer_loss_failover = s->auto_failover, .can_fence = s->auto_failover, .start_alone = h->start_alone,
 		.peer_wait_ms = s->peer_wait_ms, .segment_size = (uint32_t)s->segment_size, .activity_ms = s->activity_ms,
-		.activity_shift = s->activity_shift, .source = "/sim", .version = "sim",
+		.activity_shift = s->activity_shift, .part_bytes = s->part_bytes, .source = "/sim", .version = "sim",
 	};
 	struct boot boot;
 	char err[512] = "";

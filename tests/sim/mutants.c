@@ -72,6 +72,9 @@ static const struct bias biases[] = {
 	/* ... over journals that are full again and again. */
 	{ .name = "full", .chaos_ms = 400, .stall_percent = 20, .compares = true, .tight = true, .quiet = true,
 	  .flush_ms = 1000 },
+	/* Resyncs in-place, again and again, cut and crashed into. */
+	{ .name = "parts", .chaos_ms = 40, .cut_percent = 40, .primary_percent = 20, .backup_percent = 20, .compares = true,
+	  .in_place = true, .quiet = true, .flush_ms = 20, .link_timeout_ms = 100, .guest_slow = 2, .crash_bias = 1000 },
 	/* Epochs of many batches, power fails at their end. */
 	{ .name = "long-epochs", .crash_bias = 300, .chaos_ms = 300, .flush_ms = 60, .link_timeout_ms = 100 },
 };
@@ -220,6 +223,15 @@ static const struct mutant {
 	  "... after a restart" },
 	{ "rejoin-served", "returns", 6, 11888,
 	  "a copy that is not level yet is served" },
+	/* Parts of a resync in-place. */
+	{ "part-unsaid", "parts", 3, 0,
+	  "the backup takes a part for an epoch" },
+	{ "part-forgotten", "parts", 3, 0,
+	  "... when it starts again" },
+	{ "part-ends-first-sync", "parts", 3, 0,
+	  "a part makes images consistent whose first sync has not ended" },
+	{ "part-answers-flush", "parts", 1, 0,
+	  "a flush is answered by a part" },
 	{ "discard-forgotten", "discards", 6, 77169,
 	  "after a crash an epoch from before discard-local makes the copy level" },
 };
@@ -257,6 +269,10 @@ void bias_world(struct sim *s)
 		s->link_timeout_ms = b->link_timeout_ms;
 	if (b && b->crash_bias)
 		s->crash_bias = b->crash_bias;
+	if (b && b->in_place) {
+		s->part_bytes = 512;
+		s->activity_ms = 1;
+	}
 	if (b && b->tight) {
 		s->segment_size = 256u << 10;
 		s->journal_size = 12 * s->segment_size;

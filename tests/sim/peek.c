@@ -40,6 +40,11 @@ bool peek_rejoin(const struct node *n)
 	return n->st.rejoin != REJOIN_NONE;
 }
 
+bool peek_part(const struct node *n)
+{
+	return n->st.rejoin == REJOIN_PART;
+}
+
 bool peek_live(const struct node *n)
 {
 	return n->live >= 0;

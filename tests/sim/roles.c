@@ -58,6 +58,12 @@ void roles_stale(struct sim *s, struct host *h, uint64_t epoch)
 /* A copy that is not level: true as long as it is not. */
 bool roles_poll(struct sim *s, struct host *h, uint64_t committed)
 {
+	if (!h->stale && h->state == HOST_UP && peek_part(h->node)) {
+		say(s, "host %d has a part of a resync in-place", h->index);
+		h->in_place = true;
+		guest_run(s, h, false);
+		roles_stale(s, h, committed);
+	}
 	if (!h->stale || h->state != HOST_UP)
 		return h->stale;
 	if (peek_primary(h->node) || peek_rejoin(h->node))
@@ -66,8 +72,8 @@ bool roles_poll(struct sim *s, struct host *h, uint64_t committed)
 		violation(s, "host %d is served at epoch %llu; it is not level with the primary since epoch %llu", h->index,
 		          (unsigned long long)committed, (unsigned long long)h->stale_epoch);
 	say(s, "host %d is level again", h->index);
-	happened(s, h->discarded ? H_DISCARDED : H_REJOINED);
-	h->stale = h->discarded = h->power_lost = h->lossy = false;
+	happened(s, h->discarded ? H_DISCARDED : h->in_place ? H_IN_PLACE : H_REJOINED);
+	h->in_place = h->stale = h->discarded = h->power_lost = h->lossy = false;
 	event_add(s, 1, h->index, ready);
 	return false;
 }

@@ -180,6 +180,7 @@ struct host {
 	uint64_t current, committed; /* as polled: see host_poll() */
 	uint64_t last_start;
 	bool stale;        /* roles.c: not level with the primary; until an epoch behind stale_epoch */
+	bool in_place;     /* ... for a resync in-place */
 	bool returned;     /* an old primary, with the disk it had */
 	bool denied;       /* its start was refused: the next one asks nobody */
 	bool discarding, discarded, operated, switching;
@@ -312,6 +313,7 @@ struct bias {
 	bool prepares;             /* a toolstack in every world */
 	bool tight;                /* journals as small as an epoch; guests that leave names and sizes as they are */
 	bool compares;             /* an operator who compares the copies, in every world */
+	bool in_place;             /* ... and resyncs in-place */
 	bool quiet;                /* else nothing, and not what chaos() chooses */
 	uint32_t flush_ms, link_timeout_ms;
 	uint32_t crash_bias;       /* smaller: more crashes at bad moments */
@@ -399,6 +401,7 @@ struct sim {
 	bool suspend, commit_fsync, catch_up; /* on-link-loss, commit, congestion */
 	uint32_t crash_bias, activity_ms;
 	uint8_t activity_shift;
+	uint64_t part_bytes;
 	struct figures fig;
 };
 

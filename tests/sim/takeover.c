@@ -210,6 +210,18 @@ static void order(struct sim *s, struct host *h)
 	host_end(s, h);
 }
 
+/* The backup has a part of a resync in-place: nobody takes that over, the primary has to come back. */
+static void give_up(struct sim *s)
+{
+	struct host *old = &s->hosts[s->primary];
+
+	say(s, "no failover: the copy is no epoch");
+	s->phase = PHASE_RUN;
+	s->phase_since = s->now;
+	if (!old->node)
+		world_restart_later(s, old, rnd_below(s, 20 * MS));
+}
+
 static void failover_tick(struct sim *s, struct event *e)
 {
 	struct host *h = successor(s);
@@ -217,6 +229,10 @@ static void failover_tick(struct sim *s, struct event *e)
 	(void)e;
 	if (s->phase != PHASE_FAILOVER)
 		return;
+	if (h->in_place) {
+		give_up(s);
+		return;
+	}
 	if (h->state == HOST_UP && host_failed(h) && h->faulted && one_in(s, 2)) {
 		world_crash(s, h, one_in(s, 2)); /* mode failed: mounted again first, or by force */
 		s->failover_force = true;

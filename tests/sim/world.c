@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "peek.h"
 #include "world.h"
 
 #define MS 1000ull
@@ -256,6 +257,10 @@ static void flush_done(struct command_req *r)
 	if (r->error) {
 		s->fig.flush_errors++;
 	} else {
+		const struct host *peer = &s->hosts[!f->host->index];
+
+		if (peer->state == HOST_UP && peek_part(peer->node))
+			violation(s, "a flush is done by a part of a resync in-place: %s", r->reply);
 		model_flush_done(s, reply_epoch(s, r), f->clock);
 		world_moment(s, &s->hosts[0], 2000, 40);
 		world_moment(s, &s->hosts[1], 2000, 40);
@@ -379,6 +384,7 @@ void world_start(struct sim *s)
 	s->chaos_us = (10ull << rnd_below(s, 6)) * MS;
 	s->flush_us = (1ull << rnd_below(s, 6)) * MS;
 	s->activity_ms = 1u << rnd_below(s, 10);
+	s->part_bytes = 512ull << rnd_below(s, 6);
 	s->activity_shift = (uint8_t)(13 + rnd_below(s, 4)); /* 8 KiB and more, of images of 48 at most */
 	bias_world(s);
 	for (int i = 0; i < HOSTS; i++) {

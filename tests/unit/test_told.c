@@ -4,47 +4,9 @@
  * events, line by line: each once, when it happens, and readable as JSON objects.
  */
 #include "alone.h"
+#include "look.h"
 
 #define LARGE (3u << 20) /* bytes; the overlay's limit is 2 MiB, the journal's 4 */
-
-static struct status st;
-
-/* Status as anybody would read it now. */
-static const struct status *look(int at)
-{
-	status_free(&st);
-	node_status(side[at].host.node, &st);
-	return &st;
-}
-
-static bool advises(int at, const char *text)
-{
-	look(at);
-	if (*text ? strstr(st.advice, text) != NULL : !st.advice[0])
-		return true;
-	printf("# advice: %s; reason: %s\n", st.advice, st.reason);
-	return false;
-}
-
-/* How often the node has said this. */
-static uint32_t events(int at, const char *event)
-{
-	struct node *n = side[at].host.node;
-	uint32_t count = 0;
-	char text[60];
-
-	snprintf(text, sizeof(text), "\"event\": \"%s\"", event);
-	for (uint64_t i = 1; i < node_events_next(n); i++) {
-		const char *line = node_event(n, i);
-		size_t len = line ? strlen(line) : 0;
-
-		if (len && (line[0] != '{' || strcmp(line + len - 2, "}\n")))
-			printf("# not an object: %s\n", line);
-		else if (line)
-			count += strstr(line, text) != NULL;
-	}
-	return count;
-}
 
 static bool in_order(void)
 {
