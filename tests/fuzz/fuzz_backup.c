@@ -124,7 +124,7 @@ static void commit(struct peer *p)
 	if (flags & 0x80)
 		peer_send(p, &f, NULL, 0, 0);
 	else
-		peer_commit(p, flags & 0x20 ? FRAME_PREPARE : FRAME_COMMIT, flags & 0x1f);
+		peer_commit(p, flags & 0x20 ? FRAME_PREPARE : FRAME_COMMIT, flags & (0x1f | FLAG_PART));
 }
 
 static void own(struct peer *p, uint8_t op)

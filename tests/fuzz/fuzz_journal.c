@@ -115,6 +115,7 @@ static uint32_t record(struct log *l, struct record *r, uint8_t *batch, uint32_t
 		r->payload_len = bits & 64 ? get_u8(&l->in) : 10;
 		memset(batch + used, 'n', r->payload_len);
 		r->image = 0x6e6e;
+		r->flags = fill & 128 ? REC_F_PART : 0;
 		r->off = bits & 32 ? number(l) : 1;
 		r->len = bits & 32 ? number(l) : l->seq;
 		r->seq = l->seq;

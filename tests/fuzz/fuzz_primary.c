@@ -28,8 +28,8 @@ static void hello(struct peer *p, uint8_t bits, uint8_t flags)
 		h.session_high = peer_number(p);
 	h.prepared = sort & 32 ? p->ordered : 0;
 	if (sort & 64) {
-		h.rejoin = REJOIN_OLDER;
-		h.own = true;
+		h.rejoin = bits & 64 ? REJOIN_PART : REJOIN_OLDER;
+		h.own = !(bits & 64);
 		h.own_epoch = h.committed;
 	}
 	h.kept_session = sort & 128 ? p->host.node->st.session_high : 0;

@@ -162,7 +162,9 @@ void peer_commit(struct peer *p, uint8_t type, uint8_t flags)
 		f.seq++, f.len++;
 	if (type == FRAME_PREPARE)
 		p->ordered = c->epoch;
-	peer_send(p, &f, buf, (size_t)(w.p - buf), flags & (uint8_t)~FLAG_SEQ);
+	if (flags & FLAG_PART)
+		f.flags = FRAME_F_PART;
+	peer_send(p, &f, buf, (size_t)(w.p - buf), flags & (uint8_t)~(FLAG_SEQ | FLAG_PART));
 	if (!(flags & FLAG_EPOCH)) {
 		c->epoch++;
 		c->count = c->first_seq = c->chain = 0;

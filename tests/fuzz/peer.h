@@ -65,6 +65,7 @@ enum {
 	FLAG_SEQ = 4,      /* a number that is not next */
 	FLAG_EPOCH = 8,    /* another epoch */
 	FLAG_SESSION = 16, /* another session */
+	FLAG_PART = 64,    /* a COMMIT: of a part */
 };
 void peer_hello(struct peer *p, struct hello *h, uint8_t flags);
 /* COMMIT or PREPARE of all that was sent in the epoch. */

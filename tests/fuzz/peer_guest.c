@@ -119,7 +119,7 @@ void peer_command(struct peer *p)
 		"set commit 100", "set commit fsync", "set commit manual", "set overlay off", "set overlay on",
 		"set on-link-loss suspend", "set on-link-loss continue", "set congestion catch-up",
 		"set congestion block", "set resync-rate 64K", "set link-timeout 200", "set flush-timeout 300",
-		"set journal-size 16M", "continue", "flush nowait", "prepare b nowait", "flush" };
+		"set journal-size 16M", "continue", "flush nowait", "prepare b nowait", "resync in-place" };
 	uint8_t which = get_u8(&p->in) % 3, bits = get_u8(&p->in), verb = get_u8(&p->in);
 	const char *text = texts[verb % (sizeof(texts) / sizeof(texts[0]))], *mark = strchr(text, '#');
 	uint64_t epoch = bits & 128 ? p->ordered + (bits >> 5 & 1) : bits & 31;
