@@ -74,6 +74,7 @@ void part_committed(struct node *n)
 	node_log(n, n->peer_part ? LOG_LVL_DEBUG : LOG_LVL_WARN, "a part of a resync in-place is committed (%llu bytes); the peer is "
 	         "inconsistent until its end", (unsigned long long)n->com.bytes);
 	n->peer_part = true;
+	n->sync_keep = false; /* what the peer kept is committed with the first one */
 	n->st.shared_generation = n->st.lineage.generation;
 	n->st.epoch = n->acked_epoch;
 	n->part_save.owner = n;

@@ -201,6 +201,17 @@ static void op_claim(struct sync_op *op)
 		op_go(op);
 }
 
+/* Equal, but perhaps by what the peer keeps of a cut session: part of this session's first epoch, which is not committed
+ * yet, and may be cut already. */
+static void kept_equal(struct node *n, struct sync_op *op)
+{
+	if (!n->sync_keep || MUTANT("kept-equal-forgotten"))
+		return;
+	dirty_mark(&op->image->cur, op->off, op->len);
+	if (n->com_active)
+		dirty_mark(&op->image->com, op->off, op->len);
+}
+
 void sync_hash_reply(struct node *n, uint64_t seq, bool equal)
 {
 	for (uint32_t i = 0; i < SYNC_OPS; i++) {
@@ -212,8 +223,7 @@ void sync_hash_reply(struct node *n, uint64_t seq, bool equal)
 		if (equal) {
 			n->counters.sync_skipped_bytes_total += op->len;
 			op->image->sync_done += op->len;
-			if (n->sync_keep && !MUTANT("kept-equal-forgotten")) /* by what it keeps, perhaps, and has not committed */
-				dirty_mark(&op->image->cur, op->off, op->len);
+			kept_equal(n, op);
 			op_free(op);
 		} else {
 			op->again = true;
