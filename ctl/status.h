@@ -68,7 +68,7 @@ struct status {
 	uint64_t lost_bytes;   /* what a failover of the backup now would drop; of the time since the last commit */
 	size_t image_count;
 	struct status_image *images; /* malloc'ed; status_free() */
-	char last_error[256];  /* "" = null */
+	char last_error[512];  /* "" = null */
 	uint64_t last_error_age_ms;
 	struct counters counters;
 };

@@ -205,6 +205,7 @@ static void on_initialised(void *ctx)
 	struct daemon *d = ctx;
 
 	d->ready = true;
+	log_release();
 	if (!d->options.foreground)
 		to_background();
 	log_info("%s is mounted at %s", d->options.source, d->options.mountpoint);
@@ -368,7 +369,7 @@ static int serve(struct daemon *d)
 			fail(d, EXIT_MOUNT, "the event loop ended: %s", strerror(-err));
 	}
 	if (d->exit_code)
-		log_error("%s", d->line);
+		log_refused(d->line);
 	close_all(d);
 	tell_parent(d, d->exit_code ? d->exit_code : EXIT_MOUNT);
 	return d->exit_code;
@@ -408,6 +409,7 @@ static int run(struct daemon *d)
 	}
 	close(pipe_fds[0]);
 	d->ready_fd = pipe_fds[1];
+	log_hold();
 	(void)setsid();
 	if (chdir("/"))
 		log_warn("cannot change to /: %s", strerror(errno));

@@ -63,6 +63,7 @@ void ask_answered(struct node *n)
 void ask_judged(struct node *n, unsigned refusal)
 {
 	char why[sizeof(n->start_why)];
+	bool split = refusal == REFUSE_SPLIT;
 
 	if (!n->start_wait || n->demote_step)
 		return;
@@ -78,8 +79,9 @@ void ask_judged(struct node *n, unsigned refusal)
 		ask_answered(n);
 		return;
 	}
-	snprintf(why, sizeof(why), "%s; to serve this copy all the same, %smount with -o start-alone", refusal_text(refusal),
-	         refusal == REFUSE_SPLIT ? "or to `discard-local` it, " : "");
+	/* Of a split brain pair_split() has given an account: what either choice would lose. */
+	snprintf(why, sizeof(why), "%s; to serve this copy all the same, %smount with -o start-alone",
+	         split ? n->last_error : refusal_text(refusal), split ? "or to `discard-local` it, " : "");
 	refused(n, -ESTALE, why);
 }
 
@@ -90,8 +92,10 @@ void ask_pump(struct node *n)
 	if (!n->start_wait || n->demote_step)
 		return;
 	if (n->now_ms >= n->start_deadline_ms) {
-		snprintf(why, sizeof(why), "the peer cannot be asked whether it was promoted%s%.100s: bring it up; or " WAY_OUT,
-		         n->last_error[0] ? ", " : "", n->last_error);
+		bool known = n->last_error[0];
+
+		snprintf(why, sizeof(why), "the peer cannot be asked whether it was promoted%s%s%s: %s; or " WAY_OUT,
+		         known ? " (" : "", n->last_error, known ? ")" : "", known ? "mend that, or bring it up" : "bring it up");
 		refused(n, -ETIMEDOUT, why);
 	} else if (!n->start_wait_told && n->now_ms - n->start_wait_ms >= NOTICE_MS) {
 		n->start_wait_told = true;

@@ -132,10 +132,10 @@ struct node {
 	bool ready, stopping, stopped, failed, collect, again;
 	bool start_told, stop_begun;
 	int start_error, stop_error;
-	char start_why[256], stop_why[256];
+	char start_why[768], stop_why[512];
 	uint64_t stop_ms;
 	uint32_t stop_syncs;
-	char reason[256], last_error[256];
+	char reason[256], last_error[512];
 	uint64_t last_error_ms;
 	struct counters counters;
 	void (*on_ready)(void *ctx, int error, const char *why);

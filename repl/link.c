@@ -395,6 +395,11 @@ void node_link_tx_ready(struct node *n, int link)
 
 void node_link_closed(struct node *n, int link, const char *why)
 {
+	const struct plink *l = &n->links[link];
+
+	/* A listener that does not take our certificate says so when, for us, the link is open. */
+	if (n->live < 0 && l->dialled && (l->state == PL_HELLO || l->state == PL_WELCOME))
+		node_error(n, "%s: %s", l->peer, why);
 	forget(n, link, why);
 }
 

@@ -21,7 +21,7 @@
 __attribute__((format(printf, 3, 0)))
 static void vlog(struct node *n, int level, const char *fmt, va_list ap)
 {
-	char text[512];
+	char text[768];
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	n->env->ops->log(n->env, level, text);
@@ -338,7 +338,7 @@ static void start_saved(struct save *s, int error)
 	struct node *n = s->owner;
 
 	if (error) {
-		node_started(n, error, "the state file cannot be written");
+		node_started(n, error, n->last_error); /* state_save.c said why */
 		return;
 	}
 	n->epoch_bound = n->st.epoch_high;

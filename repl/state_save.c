@@ -13,6 +13,12 @@
 
 static void begin(struct node *n);
 
+/* What is to be done about it. */
+static const char *room_wanted(int error)
+{
+	return error == -ENOSPC || error == -EDQUOT ? "; make room in the file system of SOURCE" : "";
+}
+
 static void finished(struct io *io)
 {
 	struct node *n = io->owner;
@@ -30,7 +36,7 @@ static void finished(struct io *io)
 	n->saves_running = NULL;
 	n->saving = false;
 	if (io->result)
-		node_error(n, "the state file cannot be written: %s", strerror(-io->result));
+		node_error(n, "the state file cannot be written: %s%s", strerror(-io->result), room_wanted(io->result));
 	while (list) {
 		struct save *s = list;
 

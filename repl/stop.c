@@ -30,7 +30,7 @@ static void stop_saved(struct save *s, int error)
 	struct node *n = s->owner;
 
 	if (error)
-		stop_tell(n, error, "the state file cannot be written");
+		stop_tell(n, error, n->last_error); /* state_save.c said why */
 	else if (n->stop_error)
 		stop_tell(n, n->stop_error, "an image could not be made durable");
 	else

@@ -12,15 +12,18 @@ refused() { # OPTIONS PATTERN
 	local rc=0
 	start_primary "$1" 2>"$T/err" || rc=$?
 	assert_eq "$rc" 32 "exit code of mount ($(cat "$T/err"))"
-	assert_match "$(tail -n 1 "$T/err")" "$2" "what mount says"
+	assert_match "$(cat "$T/err")" "colofs: $2" "what mount says"
 	[ -z "$(own_mounts | grep -x "$A" || :)" ] || fail "something is mounted"
 	wait_for 10 gone "$AS" || fail "a daemon stays"
 }
 answers() {
 	[ -e "$A/.colo/status" ]
 }
-asks() { # the daemon and who waits for it
-	grep -q 'asking the peer' "$T/wait.log" && [ "$(own_daemons "$AS" | wc -l)" = 2 ] && ! answers
+state_file() {
+	stat -c %i "$AS/.colofs/state"
+}
+asks() { # it has saved its state, which is the step before; there are the daemon and who waits for it
+	[ "$(state_file)" != "$before" ] && [ "$(own_daemons "$AS" | wc -l)" = 2 ] && ! answers
 }
 
 say "never had a peer: at once"
@@ -46,6 +49,7 @@ dd if=/dev/urandom of="$A/disk.img" bs=64k count=3 conv=notrunc,fsync status=non
 stop "$A"
 
 say "the wait is interrupted"
+before=$(state_file)
 colofs "$AS" "$A" -o "role=primary,peer=127.0.0.1:$PEER_PORT,tls=$T/certs/a,peer-wait=100s" 2>"$T/wait.log" {TICK}>&- &
 mounting=$!
 wait_for 20 asks || fail "it does not ask: $(cat "$T/wait.log")"
@@ -54,6 +58,7 @@ wait "$mounting" || :
 wait_for 10 gone "$AS" || fail "the daemon goes on asking"
 
 say "the wait ends with the backup's start"
+before=$(state_file)
 colofs "$AS" "$A" -o "role=primary,peer=127.0.0.1:$PEER_PORT,tls=$T/certs/a,peer-wait=100s" 2>"$T/wait.log" {TICK}>&- &
 mounting=$!
 wait_for 20 asks || fail "it does not ask: $(cat "$T/wait.log")"
@@ -65,6 +70,7 @@ assert_same "$A/disk.img" "$B/disk.img"
 
 say "the primary that listens is asked for by its backup"
 stop "$A" "$B"
+before=$(state_file)
 colofs "$AS" "$A" -o "role=primary,listen=127.0.0.1:$PEER_PORT,tls=$T/certs/a,peer-name=b" 2>"$T/wait.log" {TICK}>&- &
 mounting=$!
 wait_for 20 asks || fail "it does not ask: $(cat "$T/wait.log")"

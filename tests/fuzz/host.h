@@ -54,7 +54,7 @@ struct host {
 	bool dialling, ready, stopped;
 	uint32_t dials;
 	int ready_error, stop_error;
-	char ready_why[256];
+	char ready_why[768];
 	bool fencing, fence_killed;  /* the fence command runs, until the driver says how it ended; it was told to end */
 	int fence_error;             /* it cannot be run */
 	char fence_args[256];

@@ -138,11 +138,12 @@ static bool a_state_that_cannot_be_saved(void)
 	for (int at = 0; at < 2; at++) {
 		cut();
 		host_kill(&side[at].host);
-		side[at].host.fail_error = -EIO;
+		side[at].host.fail_error = at ? -EIO : -ENOSPC;
 		side[at].host.fail_next = 1000;
 		CHECK(!host_boot(&side[at].host, pair_reply, sizeof(pair_reply)));
 		turn(at, 2000);
-		CHECK(told(at, "state file cannot be written") && side[at].host.ready_error == -EIO);
+		CHECK(told(at, at ? "state file cannot be written: " : "make room in the file system of SOURCE"));
+		CHECK(side[at].host.ready_error == side[at].host.fail_error);
 		side[at].host.fail_next = 0;
 		CHECK(host_stop(&side[at].host));
 	}
