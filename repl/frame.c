@@ -64,7 +64,7 @@ static const char *const refusals[REFUSAL_END] = {
 	[REFUSE_BUSY] = "the peer is not ready yet",
 	[REFUSE_LOST] = "the peer has a committed epoch that this primary never ordered",
 	[REFUSE_DISCONNECTED] = "the peer was told to stay apart (`connect` there ends that)",
-	[REFUSE_NOSPACE] = "the backup's file system has no room for the images (ENOSPC); make room there",
+	[REFUSE_NOSPACE] = "no room in SOURCE's file system (ENOSPC) on the node that refuses; make room there",
 	[REFUSE_DEVICE_SIZE] = "a block device of the backup's is not of the size of the primary's image: see the backup's status",
 	[REFUSE_DEVICE] = "the backup has a block device that bears the name of an image of the primary's, and holds something "
 			  "else: see the backup's status",

@@ -345,13 +345,21 @@ static void start_saved(struct save *s, int error)
 	ask_begin(n);
 }
 
+static void start_unsynced(struct node *n, int error)
+{
+	char why[128];
+
+	snprintf(why, sizeof(why), "the journal cannot be made durable: %s", strerror(-error));
+	node_started(n, error, why);
+}
+
 /* What was recovered may be in a volatile cache only: the state, which tells of it, follows. */
 static void start_synced(struct journal_sync *s, int error)
 {
 	struct node *n = s->owner;
 
 	if (error)
-		node_started(n, error, "the journal cannot be made durable");
+		start_unsynced(n, error);
 	else
 		node_save(n, &n->start_save, start_saved);
 }

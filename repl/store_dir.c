@@ -31,6 +31,8 @@ static int fail(char *err, size_t err_size, int code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err, err_size, fmt, ap);
 	va_end(ap);
+	if (code == -ENOSPC || code == -EDQUOT)
+		snprintf(err + strlen(err), err_size - strlen(err), "; make room in that file system");
 	return code;
 }
 

@@ -23,6 +23,12 @@ not_a() { # PATTERN WHAT OPTIONS [CERTIFICATES]: mount(8) of node a's SOURCE
 	[ -z "$(own_mounts | grep -x "$A" || :)" ] || fail "something stayed mounted: $2"
 	wait_for 10 gone "$AS" || fail "a daemon stayed: $2"
 }
+fill() {
+	local block
+	for block in 64k 4k 1k; do
+		dd if=/dev/zero of="$AS/.ballast" oflag=append conv=notrunc,fsync bs=$block status=none 2>/dev/null || :
+	done
+}
 mkcerts
 refused 1 "no arguments"
 refused 1 "no mount point" "$AS"
@@ -66,11 +72,14 @@ script -qec "colofs '$AS' '$A' -o role=primary,peer=127.0.0.1:$PEER_PORT,tls=$T/
 assert_match "$(cat "$T/tty")" $'*asking the peer*\r\e[[]Kcolofs: the peer cannot be asked*' "on a terminal"
 
 say "a full disk"
-for block in 64k 4k 1k; do
-	dd if=/dev/zero of="$AS/.ballast" oflag=append conv=notrunc,fsync bs=$block status=none 2>/dev/null || :
-done
+fill
 not_a '*state file cannot be written: No space left on device; make room in the file system of SOURCE*' "a full disk" role=primary,start-alone
+mv "$AS/.colofs" "$T/kept"
 rm "$AS/.ballast"
+fill
+not_a '*cannot make */.colofs: No space left on device; make room in that file system*' "a full disk, for the first time" role=primary
+rm "$AS/.ballast"
+mv "$T/kept" "$AS/.colofs"
 
 say "split brain: the whole account"
 start_primary start-alone

@@ -152,6 +152,25 @@ static bool a_state_that_cannot_be_saved(void)
 
 /* ---- links ---- */
 
+/* Each names the node that has to be looked after, be it the primary. */
+static bool no_room_for_a_session(void)
+{
+	for (int at = 0; at < 2; at++) {
+		CHECK(paired());
+		cut();
+		side[at].host.fail_error = -ENOSPC;
+		side[at].host.fail_next = 1000;
+		for (int i = 0; i < 100 && !strstr(side[!at].host.node->last_error, "(ENOSPC)"); i++)
+			pass(50);
+		side[at].host.fail_next = 0;
+		CHECK(!strncmp(side[!at].host.node->last_error, "refused by ", 11));
+		CHECK(strstr(side[!at].host.node->last_error, "the node that refuses"));
+		CHECK(strstr(side[at].host.node->last_error, "make room"));
+	}
+	heal();
+	return !wrong;
+}
+
 static bool without_a_peer(void)
 {
 	hosts();
@@ -470,6 +489,7 @@ int main(int argc, char **argv)
 	RUN(a_demoted_one_as_primary);
 	RUN(a_damaged_state);
 	RUN(a_state_that_cannot_be_saved);
+	RUN(no_room_for_a_session);
 	RUN(without_a_peer);
 	RUN(a_primary_without_a_peer);
 	RUN(failover_of_nothing);
