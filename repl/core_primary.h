@@ -133,6 +133,7 @@ bool suspend_wanted(const struct node *n);
 bool suspend_ends(const struct node *n); /* what is held gets no better answer than EIO */
 bool suspend_fsync(const struct node *n); /* it waits for a commit, however long that takes */
 bool suspend_takes(const struct node *n); /* a write that comes now */
+bool suspend_holds(const struct node *n); /* something waits that `continue` would release */
 void suspend_hold(struct node *n, struct guest_io *g);
 void suspend_pump(struct node *n);
 void suspend_continue(struct node *n, struct command_req *r);

@@ -109,8 +109,8 @@ void events_pump(struct node *n)
 		      n->role == NODE_BACKUP ? n->overlay_bytes : n->peer_overlay,
 		      n->role == NODE_BACKUP ? n->cur_ep ? n->cur_ep->bytes : 0 : n->cur.bytes);
 	t->wanted = wanted;
-	if (t->held != (n->suspended != NULL)) {
-		t->held = n->suspended;
+	if (t->held != suspend_holds(n)) {
+		t->held = !t->held;
 		event(n, t->held ? "writes-held" : "writes-released", "\"epoch\": %" PRIu64, n->cur.number);
 	}
 	if (t->full != n->destage_full) {

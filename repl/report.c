@@ -96,8 +96,8 @@ static void advice(const struct node *n, struct status *s)
 		       "them is mounted anew or changes its role, or by `connect`.";
 	else if (n->destage_full)
 		text = "SOURCE's file system is full: make room, the journal waits for it.";
-	else if (n->suspended)
-		text = "Guest writes are held until a peer mirrors them: bring the backup back; `continue` goes on without one.";
+	else if (suspend_holds(n))
+		text = "The guest's writes or fsyncs are held until a peer mirrors them: bring the backup back; `continue` goes on without one.";
 	else if (n->role == NODE_PRIMARY && n->live < 0)
 		text = "No peer holds the guest's writes. Check the backup and the network; it reconnects by itself.";
 	else if (differs(n))

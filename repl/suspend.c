@@ -31,6 +31,11 @@ bool suspend_takes(const struct node *n)
 	return suspend_wanted(n) || (n->suspended && !n->resuming);
 }
 
+bool suspend_holds(const struct node *n)
+{
+	return n->suspended || (n->fsyncs && !primary_mirrors(n) && suspend_fsync(n));
+}
+
 void suspend_hold(struct node *n, struct guest_io *g)
 {
 	if (!n->suspended)

@@ -32,6 +32,17 @@ write 40
 wait_for 10 test -e "$T/wrote.40" || fail "a protected write"
 cp "$A/disk.img" "$T/fsynced"
 
+say "an fsync alone is held, and status says how to go on"
+kill9 "$B"
+wait_status "$A" '.mode == "unprotected"'
+(sync "$A/disk.img" && touch "$T/synced") &
+wait_status "$A" '.advice != null and (.advice | test("held.*`continue` goes on"))'
+[ ! -e "$T/synced" ] || fail "an fsync was acknowledged on one node"
+ctl "$A" continue || fail "$REPLY_LINE"
+wait_for 10 test -e "$T/synced" || fail "the fsync is held although continue was said"
+start_backup
+wait_protected
+
 say "released by continue, until the peer was there again"
 kill9 "$B"
 wait_status "$A" '.mode == "unprotected"'

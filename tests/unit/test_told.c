@@ -90,6 +90,25 @@ static bool writes_are_held(void)
 	return guest_done && events(0, "writes-held") == 1 && events(0, "writes-released") == 1;
 }
 
+/* Only an fsync waits, of what is written since long. */
+static bool an_fsync_is_held(void)
+{
+	struct guest_io g = { .op = GUEST_SYNC, .done = finished };
+
+	CHECK(paired() && !put(0, 3, 7) && !say(0, "set commit fsync") && !say(0, "set on-link-loss suspend"));
+	CHECK(!say(0, "disconnect") && !advises(0, "`continue`"));
+	g.image = node_image(prim(), "disk");
+	guest_done = false;
+	host_begin(&side[0].host);
+	node_guest(prim(), &g);
+	host_end(&side[0].host);
+	turn(0, 40000);
+	CHECK(!guest_done && advises(0, "`continue` goes on without one") && events(0, "writes-held") == 1);
+	CHECK(!say(0, "continue"));
+	turn(0, 100);
+	return guest_done && !advises(0, "`continue`") && events(0, "writes-released") == 1;
+}
+
 static bool an_older_copy(void)
 {
 	CHECK(paired() && !put(0, 3, 7) && !say(0, "flush"));
@@ -250,6 +269,7 @@ int main(int argc, char **argv)
 	RUN(refused_for_good);
 	RUN(copies_differ);
 	RUN(writes_are_held);
+	RUN(an_fsync_is_held);
 	RUN(an_older_copy);
 	RUN(a_failed_node);
 	RUN(the_overlay_fills);
