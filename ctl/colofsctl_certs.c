@@ -20,6 +20,7 @@
 #include "colofsctl_x509.h"
 
 #define NAME_LEN_MAX 63   /* a DNS label's limit, and CN's is 64 */
+#define DNS_LEN_MAX  253
 #define ALT_MAX      2048 /* bytes of "DNS:...,IP:..." */
 #define NODES_MAX    64
 
@@ -42,23 +43,47 @@ static bool is_address(const char *text)
 	return inet_pton(AF_INET, text, a) == 1 || inet_pton(AF_INET6, text, a) == 1;
 }
 
-/* Also keeps OpenSSL's own syntax (commas, colons, "copy") out of the subjectAltName. */
+/* Letters, digits and hyphens between dots, and the underscore, which host names have all the same. No wildcard: the
+ * daemon takes none. Also keeps OpenSSL's own syntax (commas, colons, "copy") out of the subjectAltName. */
 static bool is_name(const char *text)
 {
-	size_t i, len = strlen(text);
+	size_t len;
 
-	for (i = 0; i < len; i++)
-		if (!isalnum((unsigned char)text[i]) && !strchr("._-", text[i]))
+	if (strlen(text) > DNS_LEN_MAX)
+		return false;
+	for (;; text += len + 1) {
+		len = strcspn(text, ".");
+		if (!len || len > NAME_LEN_MAX || text[0] == '-' || text[len - 1] == '-')
 			return false;
-	return len > 0 && len <= 253 && text[0] != '-' && text[0] != '.';
+		for (size_t i = 0; i < len; i++)
+			if (!isalnum((unsigned char)text[i]) && !strchr("_-", text[i]))
+				return false;
+		if (!text[len])
+			return true;
+	}
+}
+
+/* What was meant as an address and is none must not become a name, which no peer would ever be asked for. */
+static int check_word(const char *what)
+{
+	if (is_address(what))
+		return EXIT_DONE;
+	if (strchr(what, ':'))
+		return ctl_usage("certs: \"%s\" is no IPv6 address; a port does not belong here", what);
+	if (strchr(what, '.') && strspn(what, "0123456789.") == strlen(what))
+		return ctl_usage("certs: \"%s\" is no IPv4 address", what);
+	if (!is_name(what))
+		return ctl_usage("certs: \"%s\" is neither a name nor an address", what);
+	return EXIT_DONE;
 }
 
 static int add_alt(struct node_spec *n, const char *what)
 {
 	size_t len = strlen(n->alt), room = sizeof(n->alt) - len;
+	int code = check_word(what);
 
-	if (!is_address(what) && !is_name(what))
-		return ctl_usage("certs: \"%s\" is neither a name nor an address", what);
+	if (code)
+		return code;
 	if ((size_t)snprintf(n->alt + len, room, "%s%s:%s", len ? "," : "",
 			     is_address(what) ? "IP" : "DNS", what) >= room)
 		return ctl_usage("certs: too many addresses for %s", n->name);
@@ -75,12 +100,11 @@ static int parse_node(struct node_spec *n, const char *arg)
 		return ctl_fail("out of memory");
 	memset(n, 0, sizeof(*n));
 	word = strtok_r(copy, ",", &save);
-	if (!word || strlen(word) > NAME_LEN_MAX || (!is_name(word) && !is_address(word)) ||
-	    strcmp(word, "ca") == 0) {
+	if (!word || strlen(word) > NAME_LEN_MAX || strcmp(word, "ca") == 0) {
 		code = ctl_usage(
 			"certs: \"%s\": a node's name is 1 to %d of A-Za-z0-9._- and not \"ca\"",
 			arg, NAME_LEN_MAX);
-	} else {
+	} else if (!(code = check_word(word))) {
 		strcpy(n->name, word); /* measured above */
 		for (code = 0; word && !code; word = strtok_r(NULL, ",", &save))
 			code = add_alt(n, word);
