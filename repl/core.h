@@ -167,6 +167,8 @@ struct node {
 	bool dialling;
 	uint64_t dial_ms, backoff_ms, link_since_ms;
 	uint32_t short_links;   /* one after another that lasted less than BACKOFF_MAX_MS */
+	uint32_t turns;         /* links that a newer one of the same node id ended while they were alive ... */
+	uint64_t turn_ms;       /* ... the last one when */
 	char peer_text[300], peer_tls[64]; /* of the live or last link, for status */
 	uint64_t ping_ms, rtt_us;
 	uint64_t session;

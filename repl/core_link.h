@@ -14,6 +14,9 @@
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000u
 #define BACKOFF_BUSY_MS 1000u        /* the longest where the peer is only not ready yet; the shortest where it refused */
+#define TURNS_MIN 3u                 /* links that were replaced while alive, each within ... */
+#define TURNS_MS 60000u              /* ... this of the one before: two nodes with one id */
+#define ALIVE_MS 1500u               /* a sound peer is heard each second */
 #define NUMBER_JUMP (1ull << 40)     /* a peer's numbers so far ahead of ours are lies: they would use them up */
 
 /* PARKED: refused for a reason that does not pass by itself; kept, so that its end tells of a change over there. */
@@ -63,6 +66,8 @@ void link_refuse(struct node *n, int link, unsigned refusal);
 bool link_parked(const struct node *n);
 void link_changed(struct node *n); /* something changed here: the peer that was refused for good is tried anew */
 int refuse_got(struct node *n, struct plink *l);
+void link_replaced(struct node *n, int link); /* a newer one of the same node id is there */
+bool link_turns(const struct node *n); /* again and again: two nodes bear one id */
 void refuse_pump(struct node *n);
 
 /* handshake.c: each takes one frame; <0: drop the link */

@@ -131,7 +131,7 @@ int handshake_hello(struct node *n, struct plink *l, const uint8_t *payload)
 			link_refuse(n, l->index, REFUSE_DUPLICATE);
 			return 0;
 		}
-		link_drop(n, i, "replaced by a newer link of the same peer");
+		link_replaced(n, i);
 	}
 	if (n->role == NODE_PRIMARY && !n->local_path)
 		welcome(n, l, v);

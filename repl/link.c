@@ -68,6 +68,8 @@ static void dial_again(struct node *n, uint64_t lasted_ms)
 
 	n->short_links = lasted_ms < BACKOFF_MAX_MS && !swap ? n->short_links + 1 : 0;
 	n->backoff_ms = 0;
+	if (link_turns(n))
+		n->short_links = 8;
 	if (n->short_links < 2)
 		return;
 	n->backoff_ms = n->short_links < 8 ? BACKOFF_MIN_MS << (n->short_links - 1) : BACKOFF_MAX_MS;
@@ -307,6 +309,7 @@ static void why_text(char *text, size_t size, int err, const struct plink *l, co
 	case -ESHUTDOWN: snprintf(text, size, "the peer left in order"); break;
 	case -ECONNREFUSED: snprintf(text, size, "refused"); break;
 	case -ESTALE: snprintf(text, size, "the peer was promoted"); break;
+	case -EEXIST: snprintf(text, size, "a newer link of this node's id took its place at the peer"); break;
 	case -ENOBUFS: snprintf(text, size, "the peer overran its credit, or sent more than there is room for"); break;
 	case -EFBIG: snprintf(text, size, "the primary's image is larger than a file may be in this node's SOURCE"); break;
 	case -EBADMSG: snprintf(text, size, "a %s frame's payload does not match its checksum", name); break;
@@ -376,7 +379,7 @@ void node_link_rx(struct node *n, int link, const void *data, size_t len)
 			char why[128];
 
 			why_text(why, sizeof(why), (int)took, l, said);
-			if (took != -ESHUTDOWN && took != -ECONNREFUSED && took != -ESTALE)
+			if (took != -ESHUTDOWN && took != -ECONNREFUSED && took != -ESTALE && took != -EEXIST)
 				frame_refused(n, l, why);
 			link_drop(n, link, why);
 		}

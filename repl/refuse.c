@@ -73,6 +73,37 @@ void link_refuse(struct node *n, int link, unsigned refusal)
 		link_drop(n, link, refusal_text(refusal));
 }
 
+bool link_turns(const struct node *n)
+{
+	return n->turns >= TURNS_MIN && n->now_ms - n->turn_ms < TURNS_MS;
+}
+
+static void turn(struct node *n)
+{
+	n->turns = n->now_ms - n->turn_ms < TURNS_MS ? n->turns + 1 : 1;
+	n->turn_ms = n->now_ms;
+}
+
+/*
+ * Mostly the old one is dead without our knowing. If it is not, whoever is at its other end did not open the newer one; it
+ * is told, else it would see a peer that closes connections.
+ */
+void link_replaced(struct node *n, int link)
+{
+	struct frame f = { .type = FRAME_REFUSE, .off = REFUSE_DUPLICATE };
+	struct plink *l = &n->links[link];
+	bool alive = l->state == PL_LIVE && n->now_ms - l->heard_ms < ALIVE_MS;
+
+	if (alive) {
+		turn(n);
+		link_send(n, link, &f, NULL, 0);
+	}
+	link_drop(n, link, "replaced by a newer link of the same peer");
+	if (alive && link_turns(n))
+		node_error(n, "two nodes with the same id take turns as the peer, %u times by now: was its SOURCE copied with its "
+		           ".colofs?", n->turns);
+}
+
 static void unpaired(struct save *s, int error)
 {
 	(void)s, (void)error; /* then a restart asks a peer that it has not */
@@ -93,6 +124,10 @@ int refuse_got(struct node *n, struct plink *l)
 	unsigned refusal = (unsigned)l->frame.off;
 
 	n->counters.link_refusals_total++;
+	if (refusal == REFUSE_DUPLICATE && l->state == PL_LIVE) { /* link_replaced() over there */
+		turn(n);
+		return -EEXIST;
+	}
 	n->peer_left |= refusal == REFUSE_DISCONNECTED;
 	if (l->state == PL_WELCOME && l->made_pair && n->live < 0 &&
 	    (refusal == REFUSE_NOT_EMPTY || refusal == REFUSE_DEVICE || refusal == REFUSE_DEVICE_SIZE))
