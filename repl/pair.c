@@ -4,6 +4,7 @@
  * the two HELLOs and come to the same verdict, each from its own side. Nothing
  * is changed here.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,16 +94,32 @@ static uint64_t common_epoch(const struct lineage *a, const struct lineage *b)
 	return 0;
 }
 
+/* A restarted primary knows the epoch that its state was last saved with, and instead of sets the activity map. */
+static void split_here(const struct node *n, uint64_t common, char *text, size_t size)
+{
+	unsigned long long bytes = pair_alone(n), epoch = n->role == NODE_BACKUP ? n->committed : n->acked_epoch;
+
+	epoch = epoch < common ? common : epoch;
+	if (n->role == NODE_BACKUP || n->have_sets)
+		snprintf(text, size, "epoch %llu, %llu bytes since", epoch, bytes);
+	else if (n->activity.stands_in)
+		snprintf(text, size, "epoch %llu or later, at most %llu bytes since", epoch, bytes);
+	else
+		snprintf(text, size, "epoch %llu or later, nobody knows how many bytes since", epoch);
+}
+
 /* Split brain: what discard-local would lose, here and there. */
 void pair_split(struct node *n, const struct plink *l)
 {
 	const struct hello *p = &l->hello;
+	uint64_t common = common_epoch(&n->st.lineage, &p->lineage);
+	char here[120];
 
-	node_error(n, "split brain behind epoch %llu: here generation %016llx, epoch %llu, %llu bytes since, %llu s old; there "
+	split_here(n, common, here, sizeof(here));
+	node_error(n, "split brain behind epoch %llu: here generation %016llx, %s, %llu s old; there "
 	           "%016llx, epoch %llu, %llu bytes, %llu s. `discard-local` on the one that loses",
-	           (unsigned long long)common_epoch(&n->st.lineage, &p->lineage), (unsigned long long)n->st.lineage.generation,
-	           (unsigned long long)(n->role == NODE_BACKUP ? n->committed : n->acked_epoch),
-	           (unsigned long long)pair_alone(n), (unsigned long long)(pair_age(n) / 1000),
+	           (unsigned long long)common, (unsigned long long)n->st.lineage.generation, here,
+	           (unsigned long long)(pair_age(n) / 1000),
 	           (unsigned long long)p->lineage.generation, (unsigned long long)p->committed,
 	           (unsigned long long)l->alone_bytes, (unsigned long long)(l->alone_ms / 1000));
 }

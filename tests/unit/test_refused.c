@@ -214,6 +214,7 @@ static bool a_split_brain_is_told_in_full(void)
 	live(5000, true);
 	CHECK(link_parked(prim()) && link_parked(back()));
 	printf("# %s\n# %s\n", prim()->last_error, back()->last_error);
+	CHECK(!strstr(prim()->last_error, "at most") && !strstr(back()->last_error, "at most"));
 	return strstr(prim()->last_error, "bytes since") && strstr(back()->last_error, "bytes since") &&
 	       strstr(prim()->last_error, "discard-local") && strstr(back()->last_error, "discard-local");
 }
