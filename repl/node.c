@@ -345,23 +345,17 @@ static void start_saved(struct save *s, int error)
 	ask_begin(n);
 }
 
-static void start_unsynced(struct node *n, int error)
-{
-	char why[128];
-
-	snprintf(why, sizeof(why), "the journal cannot be made durable: %s", strerror(-error));
-	node_started(n, error, why);
-}
-
 /* What was recovered may be in a volatile cache only: the state, which tells of it, follows. */
 static void start_synced(struct journal_sync *s, int error)
 {
 	struct node *n = s->owner;
 
-	if (error)
-		start_unsynced(n, error);
-	else
-		node_save(n, &n->start_save, start_saved);
+	if (error) {
+		node_error(n, "the journal cannot be made durable: %s", strerror(-error));
+		node_started(n, error, n->last_error);
+		return;
+	}
+	node_save(n, &n->start_save, start_saved);
 }
 
 static void start(struct node *n)
