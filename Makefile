@@ -69,7 +69,7 @@ $(UNIT): $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/all.a
 	$(LINK)
 WRAP_ALLOC := $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc reallocarray aligned_alloc mmap)
 # Its allocators stand between the core and libc.
-PAIRED := alloc pair alone fence refused activity swap discard device words orders told part
+PAIRED := alloc pair alone fence refused activity swap discard device words orders told part part_races
 $(addprefix $(BUILD)/unit/test_,$(PAIRED)): $(BUILD)/tests/fuzz/host.o $(BUILD)/tests/fuzz/pair.o
 # The daemon whose Nth allocation fails: tests/functional/test-alloc-failures.sh.
 $(BUILD)/failing/colofs: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(CORE) $(SHELL_SRC) $(FS) tests/failing/nth.c tests/fuzz/alloc.c)

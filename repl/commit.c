@@ -59,7 +59,11 @@ void commit_flush(struct node *n, struct command_req *r)
 
 void commit_cancel(struct node *n, struct command_req *r)
 {
-	if (take_out(&n->flushes, r) || take_out(&n->flushing, r) || take_out(&n->settlers, r) || take_out(&n->resyncs, r) || take_out(&n->waiters, r))
+	bool resync = take_out(&n->resyncs, r);
+
+	n->in_place &= !resync || !r->cmd.in_place || n->peer_part; /* no part is under way: nor will one be */
+	if (resync || take_out(&n->flushes, r) || take_out(&n->flushing, r) || take_out(&n->settlers, r) ||
+	    take_out(&n->waiters, r))
 		command_reply(n, r, -EINTR, "interrupted; the commit may still happen");
 }
 
@@ -112,8 +116,8 @@ static void shared_saved(struct save *s, int error)
 static void sync_committed(struct node *n)
 {
 	n->sync_state = SYNC_IDLE;
-	n->sync_keep = n->in_place = n->peer_part = false;
-	n->st.shared_generation = n->st.lineage.generation;
+	n->sync_keep = n->in_place = false;
+	n->part_room = 0;
 	n->st.epoch = n->acked_epoch;
 	for (struct image *i = n->images; i; i = i->next) {
 		i->hash = i->fresh = i->compare = false;
@@ -192,7 +196,8 @@ void commit_taken(struct node *n)
 	n->counters.commit_errors_total += n->com_error != 0;
 	n->counters.commit_last_us = (n->now_ms - n->com_started_ms) * 1000;
 	n->refused_wait_ms = n->com_error ? n->refused_wait_ms : 0;
-	twophase_verdict(n, n->com_error ? -EIO : 0);
+	if (!n->com_part)
+		twophase_verdict(n, n->com_error ? -EIO : 0);
 	event(n, "commit", "\"epoch\": %" PRIu64 ", \"name\": \"%s\", \"bytes\": %" PRIu64 ", \"ms\": %" PRIu64 "%s", n->com.number,
 	      n->com_name, n->com.bytes, n->now_ms - n->com_started_ms, n->com_part ? ", \"part\": true" : "");
 	fsyncs_committed(n, n->com_error ? -EIO : 0);
@@ -214,6 +219,7 @@ static void finish(struct node *n)
 		part_committed(n);
 		return;
 	}
+	n->peer_part = false;
 	if (n->com_error)
 		commit_reply_all(n, &n->flushing, -EIO, "this node's disk failed to make the epoch durable");
 	else
@@ -327,6 +333,31 @@ static bool number_reserved(struct node *n)
 		node_save(n, &n->bound_save, bound_saved);
 	}
 	return n->cur.number < n->epoch_bound;
+}
+
+static void offered(struct save *s, int error)
+{
+	struct node *n = s->owner;
+
+	n->offering = false;
+	if (!error)
+		n->offered = n->offer;
+	else if (n->live >= 0)
+		link_drop(n, n->live, "the state file cannot be written");
+}
+
+/* With the commit that ends a sync, or a part of it, the peer takes this generation over. Should its answer be lost, with
+ * the link or with this node, then what is written alone from there on belongs to another one. */
+static bool generation_offered(struct node *n)
+{
+	if (n->offered == n->st.lineage.generation || MUTANT("generation-not-offered"))
+		return true;
+	if (!n->offering) {
+		n->offering = true;
+		n->offer = n->st.shared_generation = n->st.lineage.generation;
+		node_save(n, &n->offer_save, offered);
+	}
+	return false;
 }
 
 static void send_commit(struct node *n)
@@ -444,7 +475,8 @@ void commit_pump(struct node *n)
 	else if ((!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING ||
 	         (primary_missing(n) && !MUTANT("cut-while-missing")))
 		return;
-	if (!number_reserved(n) || !activity_settled(n))
+	if (!number_reserved(n) || !activity_settled(n) ||
+	    ((part || n->sync_state == SYNC_COMMIT) && !generation_offered(n)))
 		return;
 	cut(n, part);
 }
@@ -486,6 +518,8 @@ void commit_refused(struct node *n, uint64_t epoch, int error)
 	           error == EBUSY ? "an image is open there (EBUSY)" : "its disk failed (EIO)");
 	sync_refused(n);
 	verify_refused(n);
+	if (error == ENOSPC)
+		part_no_room(n, epoch == n->cur.number ? n->cur.journalled : n->com.journalled);
 	if (n->prep && epoch == n->com.number) {
 		twophase_refused(n, error);
 		return;
@@ -563,7 +597,8 @@ void commit_doubt(struct node *n, const struct hello *peer, bool full)
 		n->acked_ms = n->now_ms;
 		activity_committed(n);
 	}
-	twophase_verdict(n, committed ? 0 : -EIO);
+	if (!n->com_part)
+		twophase_verdict(n, committed ? 0 : -EIO);
 	for (struct image *i = n->images; i; i = i->next) {
 		if (!committed)
 			dirty_merge(&i->miss, &i->com);

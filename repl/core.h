@@ -204,6 +204,9 @@ struct node {
 	uint64_t rate_ms, rate_left; /* resync-rate: bytes that may be sent now, as of then */
 	struct guest_io *raise_wait;
 	bool alone, raised;     /* separated; its generation is durable */
+	uint64_t offered, offer; /* generations that the state says the peer may have; is about to say */
+	bool offering;
+	struct save offer_save;
 	struct save raise_save, bound_save, shared_save;
 	bool bound_saving;
 	bool raising;
@@ -228,6 +231,8 @@ struct node {
 	uint64_t unfit_until_ms; /* refused for want of room: tried again then; 0: not before the next session */
 	uint32_t refused_wait_ms;
 	bool in_place, peer_part; /* resync in-place is ordered, or under way; the peer's last commit was a part of it */
+	bool part_noted;        /* ... what is missing is in the activity map */
+	uint64_t part_room;     /* bytes that its journal turned out to have room for; 0: as it says */
 	struct save part_save;
 	bool unfit;             /* what the peer lacks does not fit its journal: nothing is sent, all is marked */
 	bool sync_work, sync_turn; /* something is missing; guests' writes had their share, a sync request is next */

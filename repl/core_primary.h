@@ -182,7 +182,7 @@ void sync_refused(struct node *n);
 void sync_hash_reply(struct node *n, uint64_t seq, bool equal);
 bool sync_covers(const struct node *n, const struct image *img, uint64_t off, uint64_t len);
 uint64_t sync_missing(const struct node *n);
-bool sync_fits(const struct node *n, uint64_t capacity);
+uint64_t sync_journal_bytes(const struct node *n, bool compared);
 bool sync_rate_allows(struct node *n, uint64_t len);
 void sync_command(struct node *n, struct command_req *r);
 
@@ -190,6 +190,7 @@ void sync_command(struct node *n, struct command_req *r);
 void part_order(struct node *n);
 bool part_wanted(const struct node *n);
 void part_note(struct node *n);
+void part_no_room(struct node *n, uint64_t held);
 void part_committed(struct node *n);
 void part_refused(struct node *n);
 void part_session(struct node *n, const struct hello *peer);

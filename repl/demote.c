@@ -159,7 +159,7 @@ static void save(struct node *n)
 	st->epoch = st->rejoin_epoch = n->acked_epoch > st->epoch ? n->acked_epoch : st->epoch;
 	memcpy(st->epoch_name, n->acked_name, sizeof(st->epoch_name));
 	st->epoch_wall_ms = n->acked_ms ? n->wall_ms - (n->now_ms - n->acked_ms) : st->epoch_wall_ms;
-	st->shared_generation = 0;
+	st->shared_generation = n->offered = 0;
 	n->own = st->rejoin && own_known(n, &n->own_epoch);
 	if (!own_mapped(n)) /* a backup's writes pass it by; an ex-primary's are in it */
 		st->activity = 0;

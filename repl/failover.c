@@ -131,7 +131,10 @@ static void overlay_synced(struct journal_sync *s, int error)
 	st->overlay_incarnation = n->overlay.incarnation;
 	if (st->overlay_first > st->overlay_last)
 		st->overlay_first = st->overlay_last = 0;
-	lineage_push(&st->lineage, random64(n), n->committed, n->committed);
+	/* By force, from the middle of a resync in-place: an epoch of nobody's. The old primary's copy is not the older one. */
+	uint64_t base = st->rejoin == REJOIN_PART ? 0 : n->committed;
+
+	lineage_push(&st->lineage, random64(n), base, base);
 	st->promoted = true;
 	st->role = NODE_PRIMARY;
 	st->had_peer = n->failover == &n->promote_req; /* a failover: nobody has this generation; a swap: the peer is level, and may be promoted */

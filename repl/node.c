@@ -397,6 +397,7 @@ static int restore(struct node *n, const struct boot *boot, char *err, size_t er
 		return error;
 	n->acked_epoch = n->st.epoch;
 	n->cur.number = n->st.epoch_high + 1;
+	n->offered = n->st.shared_generation;
 	n->raised = n->st.lineage.generation != n->st.shared_generation;
 	if (n->role == NODE_BACKUP || n->st.promoted) {
 		error = restore_journal(n, boot, err, err_size);

@@ -12,11 +12,14 @@
 #include "core.h"
 #include "mutant.h"
 
-/* What the peer's journal holds for a sync that is one epoch, bytes. A part is a quarter: while one is destaged the next
- * is received. */
+#define ROOM_MIN (4u * DIRTY_BLOCK)
+
+/* What the peer's journal holds for a sync that is one epoch, bytes: as it says, or as it turned out. */
 static uint64_t capacity(const struct node *n)
 {
-	return n->config.part_bytes ? 4 * n->config.part_bytes : n->peer_capacity;
+	uint64_t bytes = n->config.part_bytes ? 4 * n->config.part_bytes : n->peer_capacity;
+
+	return n->part_room && n->part_room < bytes ? n->part_room : bytes;
 }
 
 /* `resync in-place`, or a peer that is in the middle of one. */
@@ -27,31 +30,45 @@ void part_order(struct node *n)
 	n->unfit_until_ms = 0;
 }
 
-/* Whether what was sent is to be committed now. Before the first part only if it must be. */
+/*
+ * Whether what was sent is to be committed now. The first time only if it must be: more is known to be missing than there
+ * is room for, or the room is nearly used. Then by quarters: while one is destaged the next is received.
+ */
 bool part_wanted(const struct node *n)
 {
-	if (!n->in_place || n->sync_state != SYNC_RUNNING || n->unfit)
-		return false;
-	if (n->cur.journalled < capacity(n) / 4 && (n->peer_part || sync_fits(n, capacity(n))))
-		return false;
-	uint64_t bytes = n->cur.journalled;
+	uint64_t room = capacity(n), sent = n->cur.journalled;
 
-	for (const struct image *i = n->images; i; i = i->next)
-		if (i->visible && i->consistent_on_peer) /* others go to their files */
-			bytes += dirty_bytes(&i->miss, i->size);
-	return bytes > capacity(n);
+	if (!n->in_place || n->sync_state != SYNC_RUNNING || n->unfit || !n->peer_epoch)
+		return false;
+	if (!n->peer_part && sent + sync_journal_bytes(n, false) > room)
+		return true;
+	return sent >= room / 4 * (n->peer_part ? 1 : 3) && sent + sync_journal_bytes(n, true) > room;
 }
 
-/* Before the first one: what the peer lacks may be in no map yet. */
+/* Before the session's first one: what the peer lacks may be in no map yet. */
 void part_note(struct node *n)
 {
 	uint64_t off, len;
 
-	if (n->peer_part)
+	if (n->part_noted)
 		return;
+	n->part_noted = true;
 	for (struct image *img = n->images; img; img = img->next)
 		for (uint64_t at = 0; img->visible && dirty_next(&img->miss, at, img->size, UINT64_MAX, &off, &len); at = off + len)
 			activity_note(n, img, off, len);
+	for (uint32_t i = 0; i < SYNC_OPS; i++) {
+		const struct sync_op *op = &n->sync_ops[i];
+
+		if (op->busy && !op->dead) /* in no set */
+			activity_note(n, op->image, op->off, op->len);
+	}
+}
+
+/* The peer had room for so much, whatever it says: its disk is full, or its maps are. */
+void part_no_room(struct node *n, uint64_t held)
+{
+	if (n->in_place && held)
+		n->part_room = held / 2 > ROOM_MIN ? held / 2 : ROOM_MIN;
 }
 
 static void saved(struct save *s, int error)
@@ -68,14 +85,13 @@ static void saved(struct save *s, int error)
 	n->have_sets = true;
 }
 
-/* The peer has this generation now, as after a sync's own commit. */
+/* What is kept from here on tells the difference to this epoch. */
 void part_committed(struct node *n)
 {
 	node_log(n, n->peer_part ? LOG_LVL_DEBUG : LOG_LVL_WARN, "a part of a resync in-place is committed (%llu bytes); the peer is "
 	         "inconsistent until its end", (unsigned long long)n->com.bytes);
 	n->peer_part = true;
 	n->sync_keep = false; /* what the peer kept is committed with the first one */
-	n->st.shared_generation = n->st.lineage.generation;
 	n->st.epoch = n->acked_epoch;
 	n->part_save.owner = n;
 	node_save(n, &n->part_save, saved);
@@ -93,6 +109,8 @@ void part_refused(struct node *n)
 void part_session(struct node *n, const struct hello *peer)
 {
 	n->peer_part = peer->rejoin == REJOIN_PART;
+	n->part_noted = false;
+	n->part_room = 0;
 	if (n->peer_part)
 		part_order(n);
 }

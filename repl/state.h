@@ -57,7 +57,7 @@ struct state {
 	uint64_t session_high;   /* highest session number ever used */
 	uint64_t epoch_high;     /* highest epoch number ever ordered (primary: a bound) */
 	struct lineage lineage;
-	uint64_t shared_generation; /* primary: the generation that the peer has taken over */
+	uint64_t shared_generation; /* primary: the generation that the peer has taken over, or was about to */
 	uint64_t activity;       /* primary: the activity map that is kept, its life; 0: none */
 	struct lineage adopting; /* the primary's, taken over by the commit record that names it */
 	/* the committed epoch as of the last destage */

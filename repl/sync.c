@@ -303,15 +303,15 @@ static bool sync_done(const struct node *n)
 	return !n->sync_busy;
 }
 
-/* Whether what is missing can fit a journal for `capacity` bytes; blocks that are only compared may turn out equal. */
-bool sync_fits(const struct node *n, uint64_t capacity)
+/* What is missing of images that take frames through the peer's journal; compared: with what may turn out equal. */
+uint64_t sync_journal_bytes(const struct node *n, bool compared)
 {
 	uint64_t bytes = 0;
 
 	for (const struct image *i = n->images; i; i = i->next)
-		if (i->visible && i->consistent_on_peer && !i->hash)
+		if (i->visible && i->consistent_on_peer && (compared || !i->hash))
 			bytes += dirty_bytes(&i->miss, i->size);
-	return bytes <= capacity;
+	return bytes;
 }
 
 /* The sync stops before its first byte; the peer keeps its epoch, guests go on, a session with a larger journal
@@ -332,6 +332,7 @@ static void unfit(struct node *n)
 	n->unfit_told = true;
 	n->protected_ = false;
 	node_reason(n, "what the peer lacks (%llu bytes) does not fit its journal (%llu bytes), and is not sent", bytes, room);
+	commit_reply_all(n, &n->resyncs, -ENOSPC, n->reason);
 }
 
 /* Bytes that must be sent before a cut. */
@@ -401,7 +402,7 @@ void sync_pump(struct node *n)
 		n->unfit_until_ms = 0;
 	}
 	if (!n->unfit_until_ms && !n->in_place)
-		n->unfit |= !sync_fits(n, n->peer_capacity);
+		n->unfit |= sync_journal_bytes(n, false) > n->peer_capacity;
 	if (n->unfit) {
 		unfit(n);
 		return;
@@ -541,6 +542,10 @@ void sync_command(struct node *n, struct command_req *r)
 		command_reply(n, r, -ENOTCONN, "no peer is connected; the sync begins by itself when it is");
 		return;
 	}
+	if (r->cmd.in_place && n->prep) {
+		command_reply(n, r, -EBUSY, "an epoch is prepared: commit or abort it first");
+		return;
+	}
 	for (struct image *i = n->images; i; i = i->next) {
 		if (!MUTANT("resync-knows-no-difference"))
 			dirty_merge(&i->miss, &i->differ);
@@ -550,8 +555,11 @@ void sync_command(struct node *n, struct command_req *r)
 		i->hash |= i->consistent_on_peer;
 		dirty_mark(&i->miss, 0, i->size);
 	}
+	if (n->com_was_sync) /* its sync is at its end: what was ordered for that does not go for this one */
+		n->in_place = false;
 	if (r->cmd.in_place)
 		part_order(n);
+	n->part_noted = false;
 	r->deadline_ms = UINT64_MAX; /* it takes what it takes */
 	commit_append(&n->resyncs, r);
 	if (n->sync_state != SYNC_RUNNING) {

@@ -37,7 +37,8 @@ static void waiters_told(struct node *n, const struct epoch_verdict *v)
 	for (struct command_req **list = &n->waiters; *list;) {
 		struct command_req *r = *list;
 
-		if (r->cmd.epoch != v->epoch) {
+		/* Who waits for an older one waits for a part of the sync that this one ends. */
+		if (r->cmd.epoch != v->epoch && (v->error || r->cmd.epoch > v->epoch)) {
 			list = &r->next;
 			continue;
 		}
@@ -108,9 +109,9 @@ static void wait_command(struct node *n, struct command_req *r)
 		reply_verdict(n, r, v);
 	else if (n->prep == PREP_READY && n->com_remote && epoch == n->com.number)
 		command_reply(n, r, 0, "prepared epoch=%" PRIu64 " name=%s bytes=%" PRIu64, epoch, n->com_name, n->com.bytes);
-	else if (epoch && epoch == n->acked_epoch)
+	else if (epoch && epoch == n->acked_epoch && !n->peer_part)
 		command_reply(n, r, 0, "done epoch=%" PRIu64 " name=%s", epoch, n->acked_name);
-	else if (running || epoch == n->cur.number)
+	else if (running || epoch == n->cur.number || (epoch && epoch == n->acked_epoch)) /* a part: until its sync's end */
 		commit_append(&n->waiters, r);
 	else
 		command_reply(n, r, -EINVAL, "epoch %" PRIu64 " is not known here: it was never ordered, or long ago", epoch);
