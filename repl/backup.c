@@ -560,7 +560,7 @@ static void grant(struct node *n)
 	bool waits = n->com_ep || n->seals || n->tail_wanted || destage_busy(n) || journal_may_grow(&n->journal) ||
 		     journal_buffer_room(&n->journal) < (1u << 19) || n->direct_bytes;
 
-	if (left < IO_MAX_LEN + 4 * FRAME_DATA_MAX && !waits && n->cur_ep && n->cur_ep->bytes && !n->refused_epoch) {
+	if (left < IO_MAX_LEN + 4 * FRAME_DATA_MAX && !waits && n->cur_ep && n->cur_ep->first.lsn && !n->refused_epoch) {
 		uint64_t epoch = n->cur_ep->number;
 
 		backup_refuse(n, epoch, ENOSPC);

@@ -18,8 +18,8 @@
 #define FRAME_HEADER 88u        /* bytes */
 #define FRAME_DATA_MAX 65536u   /* payload of one DATA frame */
 #define OWN_MAX 4080u           /* payload of one OWN frame: 255 ranges */
-#define PROTO_MIN 1
-#define PROTO_MAX 1
+#define PROTO_MIN 2 /* 1 knew no parts: its backup would take one for an epoch */
+#define PROTO_MAX 2
 #define IMAGE_ID_MIN 16u           /* ids are inode numbers too; those below are the mount's own */
 #define IMAGE_ID_MAX ((1ull << 62) - 1)
 #define HELLO_MAX (IMAGES_MAX * 300 + 4096) /* bytes of a HELLO's payload */
