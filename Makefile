@@ -53,7 +53,7 @@ $(BUILD)/%.o: %.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 LINK = @$(if $(V),,echo "  LD $@";) mkdir -p $(@D); $(if $(V),set -x;) \
-	$(CC) $(ALL_CFLAGS) $(LDHARDEN) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
+	$(CC) $(or $(LINK_CFLAGS),$(ALL_CFLAGS)) $(LDHARDEN) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS)
 
 $(BUILD)/colofs: $(patsubst %.c,$(BUILD)/%.o,$(CTL) $(CORE) $(SHELL_SRC) $(FS))
 	$(LINK)
@@ -91,7 +91,9 @@ $(BUILD)/simulator/%.o: %.c Makefile
 $(BUILD)/sim: $(patsubst %.c,$(BUILD)/simulator/%.o,$(SIM)) \
 	$(patsubst %.c,$(BUILD)/$(if $(COVERAGE),,simulator/)%.o,$(CTL) $(CORE))
 	$(LINK)
-$(BUILD)/sim: LDHARDEN += $(if $(COVERAGE),,$(SIM_OPT))
+$(BUILD)/sim: LINK_CFLAGS = $(if $(COVERAGE),,$(SIM_CFLAGS))
+# It stands in for libc's malloc(): the compiler must not take its functions for those that it knows.
+$(BUILD)/simulator/tests/sim/memory.o: EXTRA_CFLAGS += -fno-builtin -fno-lto
 $(BUILD)/peer: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/peer/*.c))
 $(TESTTOOLS): $(BUILD)/%: $(BUILD)/tests/%.o
 	$(LINK)

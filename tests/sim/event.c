@@ -153,7 +153,7 @@ void *pool_more(struct sim *s, size_t size)
 	void *p;
 
 	if (s->chunk_left < size) {
-		struct pool_free *chunk = must(aligned_alloc(POOL_CHUNK, POOL_CHUNK));
+		struct pool_free *chunk = must(aligned_alloc(4096, POOL_CHUNK));
 
 		(void)madvise(chunk, POOL_CHUNK, MADV_HUGEPAGE); /* only for speed */
 		chunk->next = s->chunks;

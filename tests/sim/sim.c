@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,8 +295,6 @@ int main(int argc, char **argv)
 		{ "bias", required_argument, NULL, 'b' },
 		{ NULL, 0, NULL, 0 },
 	};
-	mallopt(M_MMAP_THRESHOLD, 1 << 30); /* keep what nodes free: they allocate it again at the next start */
-	mallopt(M_TRIM_THRESHOLD, INT_MAX);
 	struct args a = { .seeds = 100, .steps = 10000, .seed = (uint64_t)time(NULL) * 1000 };
 	bool bent = false;
 	int c;
