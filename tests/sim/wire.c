@@ -212,6 +212,8 @@ static void note_frame(struct sim *s, struct host *h, const struct iovec *iov, i
 
 static void out_add(struct stream *o, const void *buf, size_t len)
 {
+	if (!o->len) /* from the start: that part of it is in the cache */
+		o->head = 0;
 	if (o->head + o->len + len > o->cap) {
 		if (o->head)
 			memmove(o->buf, o->buf + o->head, o->len);
