@@ -38,6 +38,7 @@ int journal_init(struct journal *j, struct env *env, enum file_kind kind, const 
 	j->slot_limit = segment_slots(j, limit);
 	j->slot_count = j->slot_limit > slots ? j->slot_limit : slots;
 	j->slot_room = j->slot_count > SLOTS_ROOM ? j->slot_count : SLOTS_ROOM;
+	j->in_state[SEG_ABSENT] = j->slot_count;
 	j->batch_count = batches;
 	j->active = UINT32_MAX;
 	j->syncs_tail = &j->syncs;
@@ -366,7 +367,7 @@ uint64_t journal_room(const struct journal *j)
 {
 	uint64_t waste = BLOCK * 2 + RECORD_DATA_MAX; /* header, and a tail too short for a record */
 	uint64_t per = j->segment_size - waste;
-	uint64_t room = segment_count(j, SEG_FREE) * per;
+	uint64_t room = j->in_state[SEG_FREE] * per;
 
 	if (j->active != UINT32_MAX && !j->open && j->segment_size - j->active_off > waste)
 		room += j->segment_size - j->active_off - waste;
@@ -400,7 +401,7 @@ uint64_t journal_used(const struct journal *j)
 
 void journal_pump(struct journal *j, uint64_t now_ms, bool quiet)
 {
-	if (!quiet || !segment_count(j, SEG_FREE))
+	if (!quiet || !j->in_state[SEG_FREE])
 		segment_create_ahead(j, now_ms);
 	if (segment_present(j) > j->slot_limit)
 		journal_shrink(j, now_ms);

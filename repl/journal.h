@@ -120,6 +120,7 @@ struct journal {
 	uint64_t retry_ms;     /* when to try again to create one; 0: now */
 	struct segment *slots;
 	uint32_t slot_count;   /* slots in use or allowed */
+	uint32_t in_state[SEG_FULL + 1]; /* how many of these are in each state: asked in every batch of events */
 	struct batch *batches; /* ring, in LSN order from first */
 	uint32_t batch_count, batch_first, batch_used;
 	struct batch *open;

@@ -11,7 +11,7 @@ void journal_push_ready(struct journal *j);      /* a segment is ready: write it
 
 /* journal_segment.c */
 uint32_t segment_slots(const struct journal *j, uint64_t limit); /* segments in so many bytes */
-uint32_t segment_count(const struct journal *j, enum segment_state state);
+void segment_become(struct journal *j, struct segment *s, enum segment_state state);
 uint32_t segment_present(const struct journal *j);
 int segment_open(struct journal *j);   /* the next one is the active one; 0, -EAGAIN */
 void segment_close(struct journal *j); /* the active one, if any; synced in the background */

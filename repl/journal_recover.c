@@ -107,7 +107,7 @@ static int batch_take(struct walk *w, const struct batch_header *h)
 	struct segment *s = &w->j->slots[w->slot];
 
 	if (s->state != SEG_FULL) {
-		s->state = SEG_FULL;
+		segment_become(w->j, s, SEG_FULL);
 		s->ready = true;
 		s->first_lsn = h->lsn;
 		s->batch_count = 0;

@@ -30,8 +30,10 @@ int journal_resize(struct journal *j, uint64_t limit)
 	if (slots > j->slot_room)
 		return -ENOSPC;
 	j->slot_limit = slots;
-	if (slots > j->slot_count)
+	if (slots > j->slot_count) {
+		j->in_state[SEG_ABSENT] += slots - j->slot_count;
 		j->slot_count = slots;
+	}
 	j->retry_ms = 0;
 	return 0;
 }
@@ -39,7 +41,7 @@ int journal_resize(struct journal *j, uint64_t limit)
 void journal_add_slot(struct journal *j, uint32_t slot)
 {
 	if (slot < j->slot_count)
-		j->slots[slot].state = SEG_FREE;
+		segment_become(j, &j->slots[slot], SEG_FREE);
 }
 
 int segment_note_batch(struct segment *s, uint32_t off)
@@ -57,18 +59,16 @@ int segment_note_batch(struct segment *s, uint32_t off)
 	return 0;
 }
 
-uint32_t segment_count(const struct journal *j, enum segment_state state)
+void segment_become(struct journal *j, struct segment *s, enum segment_state state)
 {
-	uint32_t count = 0;
-
-	for (uint32_t i = 0; i < j->slot_count; i++)
-		count += j->slots[i].state == state;
-	return count;
+	j->in_state[s->state]--;
+	j->in_state[state]++;
+	s->state = (uint8_t)state;
 }
 
 uint32_t segment_present(const struct journal *j)
 {
-	return j->slot_count - segment_count(j, SEG_ABSENT);
+	return j->slot_count - j->in_state[SEG_ABSENT];
 }
 
 bool journal_may_grow(const struct journal *j)
@@ -92,11 +92,11 @@ static void created(struct io *io)
 	j->creating = false;
 	if (io->result || io->op == IO_REMOVE) {
 		/* No space for a segment is a full journal; tried again later. */
-		s->state = SEG_ABSENT;
+		segment_become(j, s, SEG_ABSENT);
 		j->retry_ms = io->result ? UINT64_MAX : 0; /* the pump sets the time */
 		return;
 	}
-	s->state = SEG_FREE;
+	segment_become(j, s, SEG_FREE);
 }
 
 /* The overlay's writes are rarer; but one of the longest must fit what is ready. */
@@ -116,12 +116,12 @@ void segment_create_ahead(struct journal *j, uint64_t now_ms)
 			return;
 		j->retry_ms = 0;
 	}
-	if (segment_count(j, SEG_FREE) >= segments_ahead(j) || segment_present(j) >= j->slot_limit)
+	if (j->in_state[SEG_FREE] >= segments_ahead(j) || segment_present(j) >= j->slot_limit)
 		return;
 	for (uint32_t i = 0; i < j->slot_count; i++) {
 		if (j->slots[i].state != SEG_ABSENT)
 			continue;
-		j->slots[i].state = SEG_CREATING;
+		segment_become(j, &j->slots[i], SEG_CREATING);
 		j->creating = true;
 		j->create_io = (struct io){ .op = IO_CREATE, .kind = (uint8_t)j->kind, .file = i,
 			.len = j->segment_size, .done = created, .owner = j };
@@ -135,7 +135,7 @@ static void removed(struct io *io)
 	struct journal *j = io->owner;
 
 	j->removing = false;
-	j->slots[io->file].state = io->result && io->result != -ENOENT ? SEG_FREE : SEG_ABSENT;
+	segment_become(j, &j->slots[io->file], io->result && io->result != -ENOENT ? SEG_FREE : SEG_ABSENT);
 }
 
 bool journal_shrink(struct journal *j, uint64_t now_ms)
@@ -143,7 +143,7 @@ bool journal_shrink(struct journal *j, uint64_t now_ms)
 	for (uint32_t i = j->slot_count; i-- > 0 && !j->removing;) {
 		if (j->slots[i].state != SEG_FREE)
 			continue;
-		j->slots[i].state = SEG_CREATING;
+		segment_become(j, &j->slots[i], SEG_CREATING);
 		j->removing = true;
 		j->retry_ms = now_ms + SHRUNK_MS;
 		j->remove_io = (struct io){ .op = IO_REMOVE, .kind = (uint8_t)j->kind, .file = i, .done = removed,
@@ -189,7 +189,7 @@ void segment_close(struct journal *j)
 {
 	if (j->active == UINT32_MAX)
 		return;
-	j->slots[j->active].state = SEG_FULL;
+	segment_become(j, &j->slots[j->active], SEG_FULL);
 	j->active = UINT32_MAX;
 	if (!j->background.waiting) {
 		j->background.done = background_done;
@@ -212,7 +212,7 @@ int segment_open(struct journal *j)
 		if (!s->header)
 			return -EAGAIN;
 		journal_cache_drop(j);
-		s->state = SEG_ACTIVE;
+		segment_become(j, s, SEG_ACTIVE);
 		s->ready = false;
 		s->first_lsn = j->next_lsn;
 		s->last_lsn = j->next_lsn - 1;
@@ -236,7 +236,7 @@ void journal_release(struct journal *j, uint64_t lsn)
 		struct segment *s = &j->slots[i];
 
 		if (s->state == SEG_FULL && s->last_lsn < lsn && s->last_lsn <= j->written_lsn) {
-			s->state = SEG_FREE;
+			segment_become(j, s, SEG_FREE);
 			s->batch_count = 0;
 		}
 	}
