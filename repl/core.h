@@ -161,6 +161,7 @@ struct node {
 
 	/* link */
 	struct plink links[LINKS_MAX];
+	uint8_t *link_small;    /* LINK_SMALL bytes for each of them: a payload that is short and no data */
 	int link_end;                   /* from here on all are PL_FREE */
 	int live;               /* index, -1 none */
 	bool apart;             /* `disconnect` */

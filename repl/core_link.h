@@ -10,6 +10,7 @@
 #include "frame.h"
 #include "node.h"
 
+#define LINK_SMALL 4096u /* bytes of a payload for which a link has room of its own */
 #define HANDSHAKE_MS 5000u
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000u
@@ -37,7 +38,6 @@ struct plink {
 	uint8_t *payload;       /* where this frame's payload goes; NULL: discard */
 	uint8_t *owned;         /* malloc'ed, when it is */
 	uint32_t owned_size;
-	uint8_t small[4096];
 	struct hello hello;
 	uint64_t alone_bytes, alone_ms; /* said with it: pair_alone(), pair_age() */
 	struct save save;

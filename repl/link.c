@@ -263,9 +263,9 @@ static int payload_place(struct node *n, struct plink *l)
 {
 	uint32_t len = l->frame.payload_len;
 
-	l->payload = l->small;
+	l->payload = n->link_small + (size_t)l->index * LINK_SMALL;
 	l->journaled = false; /* the last frame may have been thrown away after its header */
-	if (len <= sizeof(l->small) && l->frame.type != FRAME_DATA)
+	if (len <= LINK_SMALL && l->frame.type != FRAME_DATA)
 		return 0;
 	if (l->frame.type == FRAME_DATA) {
 		if (l->state != PL_LIVE || n->role != NODE_BACKUP || n->live != l->index ||

@@ -456,7 +456,8 @@ struct node *node_create(struct env *env, const struct node_config *config, cons
 	for (int i = 0; i < LINKS_MAX; i++)
 		n->links[i].index = i;
 	n->save_buf = malloc(STATE_MAX);
-	*error = n->save_buf ? restore(n, boot, err, err_size) : -ENOMEM;
+	n->link_small = malloc(LINKS_MAX * (size_t)LINK_SMALL);
+	*error = n->save_buf && n->link_small ? restore(n, boot, err, err_size) : -ENOMEM;
 	if (*error) {
 		node_destroy(n);
 		return NULL;
@@ -498,6 +499,7 @@ void node_destroy(struct node *n)
 		arena_destroy(n->arena);
 	state_free(&n->st);
 	free(n->save_buf);
+	free(n->link_small);
 	free(n->kept_segments[0]);
 	free(n->kept_segments[1]);
 	free(n);
