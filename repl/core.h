@@ -323,10 +323,10 @@ struct node {
 };
 
 /* node.c, image.c, stop.c */
-void node_log(struct node *n, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-void node_error(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* last_error, logged */
-void node_fail(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));  /* mode failed */
-void node_reason(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void node_log(struct node *n, int level, const char *fmt, ...) __attribute__((format(printf, 3, 4), cold));
+void node_error(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold)); /* last_error, logged */
+void node_fail(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));  /* mode failed */
+void node_reason(struct node *n, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
 void guest_finish(struct node *n, struct guest_io *g, int error);
 void command_reply(struct node *n, struct command_req *r, int error, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -409,7 +409,7 @@ struct sim *sim_new(unsigned verbose, bool faults);
 void sim_free(struct sim *s);
 void run_seed(struct sim *s, uint64_t seed, uint64_t steps);
 /* Print it, with the seed, and exit(1). */
-void violation(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
-void say(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void violation(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn, cold));
+void say(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
 
 #endif
