@@ -18,9 +18,9 @@
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
 #define PAGE 4096u
-#define SPAN_SHIFT 20            /* a span is cut into blocks of one size; or a block is several of them */
+#define SPAN_SHIFT 18            /* a span is cut into blocks of one size; or a block is several of them */
 #define SPAN ((size_t)1 << SPAN_SHIFT)
-#define SPANS ((size_t)1 << 14)  /* 16 GiB of addresses; memory is taken when it is touched */
+#define SPANS ((size_t)1 << 16)  /* 16 GiB of addresses; memory is taken when it is touched */
 #define HUGE_PAGE ((size_t)2 << 20)
 #define HUGE_BELOW ((size_t)128 << 10) /* longer blocks are seldom touched all over: pages as they come, from the end */
 #define STEPS 4u                 /* sizes between a power of two and the next */
