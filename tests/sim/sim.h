@@ -26,6 +26,7 @@
  * compare.c verify, resync, set, at any time, and interrupted
  * flip.c   bytes that flip behind the core's back, found and mended
  * heal.c   its end: no more faults, progress is demanded
+ * memory.c malloc() and its kin for all of this, in place of libc's
  * mutants.c  deliberate faults of the core, each of which must be found
  * sim.c    main(): seeds, figures
  */
