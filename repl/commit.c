@@ -315,51 +315,6 @@ void commit_done(struct node *n, uint64_t epoch, bool prepared)
 
 /* ---- the cut ---- */
 
-static void bound_saved(struct save *s, int error)
-{
-	struct node *n = s->owner;
-
-	n->bound_saving = false;
-	if (!error)
-		n->epoch_bound = n->st.epoch_high;
-}
-
-/* No number is ordered that the state does not know of: a restarted primary must not order it again. */
-static bool number_reserved(struct node *n)
-{
-	if (n->cur.number + EPOCH_AHEAD / 4 >= n->epoch_bound && !n->bound_saving) {
-		n->bound_saving = true;
-		n->st.epoch_high = n->cur.number + EPOCH_AHEAD;
-		node_save(n, &n->bound_save, bound_saved);
-	}
-	return n->cur.number < n->epoch_bound;
-}
-
-static void offered(struct save *s, int error)
-{
-	struct node *n = s->owner;
-
-	n->offering = false;
-	if (!error)
-		n->offered = n->offer;
-	else if (n->live >= 0)
-		link_drop(n, n->live, "the state file cannot be written");
-}
-
-/* With the commit that ends a sync, or a part of it, the peer takes this generation over. Should its answer be lost, with
- * the link or with this node, then what is written alone from there on belongs to another one. */
-static bool generation_offered(struct node *n)
-{
-	if (n->offered == n->st.lineage.generation || MUTANT("generation-not-offered"))
-		return true;
-	if (!n->offering) {
-		n->offering = true;
-		n->offer = n->st.shared_generation = n->st.lineage.generation;
-		node_save(n, &n->offer_save, offered);
-	}
-	return false;
-}
-
 static void send_commit(struct node *n)
 {
 	uint8_t payload[8 + 64];
@@ -475,8 +430,8 @@ void commit_pump(struct node *n)
 	else if ((!n->flushes && !n->want_cut) || n->sync_state == SYNC_RUNNING ||
 	         (primary_missing(n) && !MUTANT("cut-while-missing")))
 		return;
-	if (!number_reserved(n) || !activity_settled(n) ||
-	    ((part || n->sync_state == SYNC_COMMIT) && !generation_offered(n)))
+	if (!reserve_number(n) || !activity_settled(n) ||
+	    ((part || n->sync_state == SYNC_COMMIT) && !reserve_generation(n)))
 		return;
 	cut(n, part);
 }

@@ -13,6 +13,7 @@
  *                   commit.c    its epochs and flushes              twophase.c    prepare, commit, abort
  *                   sync.c      sending what the peer lacks         verify.c      comparing both copies
  *                   part.c      a sync that its journal cannot hold: resync in-place
+ *                   reserve.c   numbers and generations, durable before they are used
  *                   activity.c  which extents a crash leaves in doubt   activity_restore.c  ... and after one
  *   core_backup.h   backup.c    the peer's frames                   prepared.c    two-phase commits there
  *                   epoch.c     what became of images in one epoch  direct.c      images in their first sync

@@ -165,6 +165,10 @@ void commit_reply_all(struct node *n, struct command_req **list, int error, cons
 void commit_append(struct command_req **list, struct command_req *r);
 void commit_time_out(struct node *n, struct command_req **list, const char *why);
 
+/* reserve.c: false: not yet; when it is durable commit_pump() comes again */
+bool reserve_number(struct node *n);
+bool reserve_generation(struct node *n);
+
 /* twophase.c */
 void twophase_command(struct node *n, struct command_req *r);
 void twophase_prepared(struct node *n);
