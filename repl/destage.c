@@ -359,10 +359,10 @@ static void state_saved(struct save *s, int error)
 				ei->image->file = false;
 				ei->image->capacity = 0;
 			}
-		n->version++;
 		n->counters.destage_passes_total++;
 	}
-	d->release_version = n->version;
+	/* Reads under way may be of an epoch that was dropped since, not only of those behind the pass. */
+	d->release_version = ++n->version;
 	d->step = D_RELEASE;
 }
 

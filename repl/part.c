@@ -10,7 +10,6 @@
  * epoch that was confirmed. Event-loop thread only.
  */
 #include "core.h"
-#include "mutant.h"
 
 #define ROOM_MIN (4u * DIRTY_BLOCK)
 

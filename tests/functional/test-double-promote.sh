@@ -7,8 +7,8 @@
 . "$TESTS/lib-scenes.sh"
 
 said() { # MNT: "OWN-GENERATION OWN-BYTES OTHER-GENERATION OTHER-BYTES"
-	local side='([0-9a-f]{16}), epoch [0-9]+, ([0-9]+) bytes'
-	status "$1" .last_error.text | sed -nE "s/^.*here generation $side.* there $side.*\$/\1 \2 \3 \4/p"
+	local side='([0-9a-f]{16}), epoch [0-9]+( or later)?, (at most )?([0-9]+) bytes'
+	status "$1" .last_error.text | sed -nE "s/^.*here generation $side.* there $side.*\$/\1 \4 \5 \8/p"
 }
 both_refuse() {
 	local m here here_bytes there there_bytes

@@ -62,7 +62,7 @@ lie "a damaged header" 'damaged frame header' 'frame PING badhead=1'
 lie "an unknown frame" 'unknown frame type' 'frame 200'
 lie "an oversized HELLO" 'too long' 'frame HELLO plen=400000'
 lie "a HELLO of noise" 'a HELLO frame that no sound' 'frame HELLO fill=5000'
-lie "another version" 'no common protocol version' "$H min=2 max=3"
+lie "another version" 'no common protocol version' "$H min=3 max=4"
 lie "another pair" 'another pair' "$H pair=00112233445566778899aabbccddeeff"
 lie "my own node id" 'same node id' "$H node=peer"
 lie "a second primary" 'roles do not fit' "$H role=1"

@@ -109,8 +109,8 @@ static void cmd_hello(struct peer *p, const char *words)
 		!strcmp(value(words, "node"), "peer") ? (void)memcpy(node, p->hello.node, 16) : hex16(value(words, "node"), node);
 	if (value(words, "pair"))
 		hex16(strcmp(value(words, "pair"), "none") ? value(words, "pair") : "", pair);
-	put(&at, number(words, "min", 1), 2);
-	put(&at, number(words, "max", 1), 2);
+	put(&at, number(words, "min", 2), 2);
+	put(&at, number(words, "max", 2), 2);
 	memcpy(at, node, 16);
 	memcpy(at + 16, pair, 16);
 	at += 32;

@@ -52,6 +52,9 @@ static const struct bias biases[] = {
 	/* Backups are promoted, the old primaries come back. */
 	{ .name = "returns", .chaos_ms = 250, .failover_percent = 80, .returns = true, .quiet = true, .flush_ms = 30,
 	  .link_timeout_ms = 100, .guest_slow = 4, .crash_bias = 4000 },
+	/* ... and their power fails while they do. */
+	{ .name = "return-crashes", .chaos_ms = 120, .failover_percent = 80, .returns = true, .quiet = true, .flush_ms = 15,
+	  .link_timeout_ms = 100, .guest_slow = 4, .crash_bias = 800 },
 	/* A backup's copy is discarded while its journal is full of epochs. */
 	{ .name = "discards", .chaos_ms = 30, .discard_percent = 30, .cut_percent = 30, .quiet = true, .flush_ms = 2,
 	  .link_timeout_ms = 100, .crash_bias = 500 },
@@ -215,7 +218,7 @@ static const struct mutant {
 	  "a delta lacks what the new primary wrote before its journal was drained" },
 	{ "rejoin-delta", "returns", 1, 29455,
 	  "an old primary gets a delta although one of the two sets is not known" },
-	{ "start-state-first", "returns", 6, 1424418,
+	{ "start-state-first", "return-crashes", 6, 1424418,
 	  "what a start recovered is in the state before it is durable in the journal" },
 	{ "own-unsaid", "returns", 1, 24680,
 	  "an old primary does not say where it wrote, although its peer counts on it" },
