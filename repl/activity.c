@@ -470,6 +470,9 @@ void activity_begin(struct node *n)
 		return;
 	if (a->busy || a->revoking)
 		return; /* the next sync's end tries again */
+	for (const struct image *i = n->images; i; i = i->next)
+		if (i->sync_failed)
+			return; /* what its disk lost, perhaps of earlier lives, is in no map */
 	a->enlist = 2;
 	a->want = true;
 	a->epoch = n->acked_epoch;

@@ -45,6 +45,11 @@ bool peek_part(const struct node *n)
 	return n->st.rejoin == REJOIN_PART;
 }
 
+bool peek_parting(const struct node *n)
+{
+	return peek_part(n) || (n->com_ep && n->com_ep->part);
+}
+
 bool peek_live(const struct node *n)
 {
 	return n->live >= 0;

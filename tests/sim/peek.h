@@ -19,6 +19,7 @@ bool peek_established(const struct node *n);
 bool peek_primary(const struct node *n);
 bool peek_fencing(const struct node *n); /* ... or failing over by itself */
 bool peek_part(const struct node *n);    /* ... in the middle of a resync in-place */
+bool peek_parting(const struct node *n); /* ... or about to be */
 bool peek_rejoin(const struct node *n);  /* a backup that says it is not level */
 bool peek_live(const struct node *n);    /* it counts the other as its peer */
 bool peek_split(const struct node *n);   /* its last error says split brain */

@@ -3,9 +3,11 @@
  * Probes: a node that has just started, or was just promoted, is read whole,
  * image by image, before its guest goes on. All images must be of one epoch.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "guest.h"
+#include "peek.h"
 
 void probe_free(struct sim *s, struct probe *p)
 {
@@ -85,6 +87,10 @@ static void probe_next(struct sim *s, struct host *h)
 	strcpy(pi->name, image_name(img));
 	int error = image_open(h->node, img);
 
+	if (error == -EAGAIN && peek_parting(h->node)) { /* it is read when it is level again */
+		probe_free(s, p);
+		return;
+	}
 	if (error && h->faulted) {
 		probe_free(s, p);
 		h->stuck = true;
