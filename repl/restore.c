@@ -16,6 +16,7 @@
 
 struct restore {
 	struct node *n;
+	const struct boot *boot;
 	struct epoch *pending; /* records without their commit record yet, newest first (by ->older) */
 	uint64_t session;
 	bool overlay_done;
@@ -23,6 +24,14 @@ struct restore {
 	char *err;
 	size_t err_size;
 };
+
+static const struct boot_image *boot_find(const struct boot *boot, uint64_t id)
+{
+	for (size_t i = 0; i < boot->image_count; i++)
+		if (boot->images[i].id == id)
+			return &boot->images[i];
+	return NULL;
+}
 
 static void drop_pending(struct restore *r)
 {
@@ -124,6 +133,9 @@ static void commit(struct restore *r, struct epoch *e, const struct batch_header
 	e->end = (struct journal_mark){ h->lsn + 1, h->sum, at->slot, at->off + BLOCK + h->payload_len };
 	e->last_lsn = h->lsn;
 	epoch_apply(n, e);
+	for (const struct epimg *ei = e->images; ei; ei = ei->next)
+		if (ei->adopted && r->boot->images && !boot_find(r->boot, ei->image->id)) /* unlinked since, by a pass that a crash cut; or lost */
+			ei->image->file = ei->image->consistent = false;
 	epoch_seal(n, e);
 	n->committed = e->number;
 	n->committed_wall_ms = e->wall_ms;
@@ -289,14 +301,6 @@ static int journal_record(void *ctx, const struct batch_header *h, const struct 
 
 /* ---- the images' table ---- */
 
-static const struct boot_image *boot_find(const struct boot *boot, uint64_t id)
-{
-	for (size_t i = 0; i < boot->image_count; i++)
-		if (boot->images[i].id == id)
-			return &boot->images[i];
-	return NULL;
-}
-
 static int table(struct node *n, const struct boot *boot)
 {
 	for (uint32_t i = 0; i < n->st.image_count; i++) {
@@ -445,7 +449,7 @@ static int open_logs(struct node *n, const struct boot *boot)
 
 static int walk(struct node *n, const struct boot *boot, char *err, size_t err_size)
 {
-	struct restore r = { .n = n, .err = err, .err_size = err_size };
+	struct restore r = { .n = n, .boot = boot, .err = err, .err_size = err_size };
 	struct journal_tail tail = { n->st.tail_lsn, n->st.tail_sum, n->st.tail_slot, n->st.tail_off, 0 };
 	int error = journal_recover(&n->journal, &tail, journal_record, &r, err, err_size);
 
