@@ -351,17 +351,8 @@ static void flushes_begin(struct node *n)
 	}
 }
 
-/* An image may have grown by writes that were marked, and be sent as equal, or as holes. */
-static void sizes_told(struct node *n)
-{
-	for (struct image *i = n->images; i; i = i->next)
-		if (i->visible && i->on_peer && i->sent_size < i->size)
-			primary_meta(n, FRAME_SIZE, i, 0, i->size, 0, NULL);
-}
-
 static void cut(struct node *n, bool part)
 {
-	sizes_told(n);
 	n->com = n->cur;
 	n->com.session = n->session;
 	n->cur = (struct pepoch){ .number = n->com.number + 1 };

@@ -61,6 +61,15 @@ static void unreserve(struct sync_op *op)
 	op->cost = 0;
 }
 
+/* The image may have grown by a write that was only marked: data says so by itself. The range is claimed. */
+static void tell_size(struct sync_op *op)
+{
+	uint64_t end = op->off + op->len;
+
+	if (end > op->image->sent_size)
+		primary_meta(op->node, FRAME_SIZE, op->image, 0, end, 0, NULL);
+}
+
 /* A hole goes as one frame; as none where the target is known to be zero: zeroes on a device may have been written
  * over what was sent before. */
 static void op_hole(struct sync_op *op)
@@ -71,6 +80,7 @@ static void op_hole(struct sync_op *op)
 	n->counters.sync_skipped_bytes_total += op->len;
 	img->sync_done += op->len;
 	unreserve(op);
+	tell_size(op);
 	if (!img->fresh || img->capacity) {
 		dirty_mark(&img->cur, op->off, op->len);
 		primary_meta(n, FRAME_ZERO, img, op->off, op->len, FRAME_F_KEEP, NULL);
@@ -105,6 +115,7 @@ static void op_ask(struct sync_op *op)
 		return;
 	}
 	unreserve(op);
+	tell_size(op);
 	primary_send(n, &f, digest, sizeof(digest));
 	n->counters.sync_hashed_bytes_total += op->len;
 	op->seq = n->seq;

@@ -58,7 +58,7 @@ void roles_stale(struct sim *s, struct host *h, uint64_t epoch)
 /* A copy that is not level: true as long as it is not. */
 bool roles_poll(struct sim *s, struct host *h, uint64_t committed)
 {
-	if (!h->stale && h->state == HOST_UP && peek_part(h->node)) {
+	if (!h->stale && (h->state == HOST_UP || h->state == HOST_STOPPING) && peek_part(h->node)) {
 		say(s, "host %d has a part of a resync in-place", h->index);
 		h->in_place = true;
 		guest_run(s, h, false);
