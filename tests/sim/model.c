@@ -122,7 +122,6 @@ void model_fail(struct sim *s, struct model_image *m, uint32_t first, uint32_t c
 	const struct file *f = disk_file(&s->hosts[s->primary].disk, FILE_IMAGE, m->id);
 	uint8_t unit[SECTOR];
 
-	(void)op;
 	s->model.clock++;
 	if (s->hosts[s->primary].node && peek_local(s->hosts[s->primary].node))
 		return; /* the journal has what the guest sees: old and new both may be there */
@@ -132,8 +131,8 @@ void model_fail(struct sim *s, struct model_image *m, uint32_t first, uint32_t c
 		file_read(f, unit_off(m->id, i), unit, unit_off(m->id, i + 1) - unit_off(m->id, i));
 		if (!stamp_read(unit, m->id, i, &v))
 			violation(s, "image %llu unit %u holds garbage after a failed request", (unsigned long long)m->id, i);
-		if (v & 1 && !(m->acked[i] & 1))
-			v = m->zeroed[i];
+		if (v & 1 && !(m->acked[i] & 1)) /* not by one that is still behind this one */
+			v = m->zeroed[i] < VERSION(op, 1) ? m->zeroed[i] : VERSION(op, 1);
 		if (m->acked[i] < v)
 			m->acked[i] = v;
 	}
