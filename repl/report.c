@@ -91,7 +91,7 @@ static void advice(const struct node *n, struct status *s)
 	else if (n->journal_lost)
 		text = "The journal that SOURCE names is not there: umount, and mount with the journal= it had; "
 		       "if it is gone for good, the primary sends everything again.";
-	else if (link_turns(n))
+	else if (link_turns(n) || (n->turns && link_parked(n)))
 		text = "Two nodes with the same id take turns: was SOURCE copied with its .colofs? Umount the copy, and remove .colofs "
 		       "from it.";
 	else if (n->live < 0 && link_parked(n))

@@ -13,10 +13,22 @@ C=$T/c
 mkdir "$C"
 cp -a "$AS" "$C.src"
 colofs_mount "$C.src" "$C" "role=primary,peer=127.0.0.1:$PEER_PORT,tls=$T/certs/a,link-timeout=2s"
+says_so() { # MNT
+	status_is "$1" '.advice != null and (.advice | test("same id take turns.*copied with its .colofs"))'
+}
+ahead() { # the copy's epochs are beyond all that the original has ordered: the backup is no copy of the original's any more
+	status_is "$A" '.last_error.text // "" | test("never ordered")'
+}
+turns_or_ahead() {
+	says_so "$A" && { ahead || { says_so "$B" && says_so "$C"; }; }
+}
 say "each says so"
-for m in "$B" "$A" "$C"; do
-	wait_status "$m" '.advice != null and (.advice | test("same id take turns.*copied with its .colofs"))' 60
-done
+wait_for 60 turns_or_ahead || fail "$(status "$A" .) $(status "$B" .) $(status "$C" .)"
+assert_eq "$(metric "$A" guest_errors_total)" 0 "errors of the guest"
+if ahead; then
+	say "the copy was ahead before the original came back: that one is refused, and says why"
+	exit 0
+fi
 grep -q "same id" "$B/.colo/status" || fail "$(cat "$B/.colo/status")"
 grew() { # by four more sessions
 	[ "$(metric "$B" link_connects_total)" -ge $((connects + 4)) ]
