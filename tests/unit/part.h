@@ -67,6 +67,17 @@ static inline bool opens(int at)
 	return true;
 }
 
+/* ... and the backup was promoted by force. */
+static inline bool forced(void)
+{
+	CHECK(begun());
+	cut();
+	host_settle(&side[0].host);
+	host_settle(&side[1].host);
+	side[0].host.config.role = side[1].host.config.role = -1;
+	return !say(1, "failover force") && is_primary(1);
+}
+
 /* Both equal, and what the guest wrote. */
 static inline bool level(void)
 {

@@ -151,12 +151,7 @@ static bool until_the_part_is_durable(void)
 /* By force it is taken as it is; the old primary, which is the newer one, comes back by order only. */
 static bool taken_by_force(void)
 {
-	CHECK(begun());
-	cut();
-	host_settle(&side[0].host);
-	host_settle(&side[1].host);
-	side[0].host.config.role = side[1].host.config.role = -1;
-	CHECK(!say(1, "failover force") && is_primary(1));
+	CHECK(forced());
 	int newest = get(1, 0), oldest = get(1, SIZE / BLOCK - 1);
 
 	CHECK((newest == NEW && oldest == OLD) || (newest == OLD && oldest == NEW));

@@ -196,12 +196,7 @@ static bool everything_behind_a_part(void)
 /* The old primary has everything, and no order: it must not become what was taken by force. */
 static bool the_old_primary_stays(void)
 {
-	CHECK(begun());
-	cut();
-	host_settle(&side[0].host);
-	host_settle(&side[1].host);
-	side[0].host.config.role = side[1].host.config.role = -1;
-	CHECK(!say(1, "failover force") && is_primary(1));
+	CHECK(forced());
 	for (int i = 0; i < 400; i++)
 		pass(50);
 	CHECK(strstr(prim()->last_error, "split brain"));
@@ -312,15 +307,22 @@ static bool resync_before_the_end(void)
 	return !second.error && strstr(second.reply, "done epoch=");
 }
 
-/* Its disk is fuller than journal-size says: parts become smaller. */
-static bool less_room_than_it_says(void)
+/* All was written while the link was cut; the backup's journal holds less. */
+static bool behind_with_a_small_journal(void)
 {
 	hosts();
 	side[1].host.config.journal_size = 1u << 20;
-	CHECK(boot(&side[1]) && boot(&side[0]));
+	if (!boot(&side[1]) || !boot(&side[0]))
+		return false;
 	heal();
 	cut();
-	CHECK(!put_all(0, NEW));
+	return !put_all(0, NEW);
+}
+
+/* Its disk is fuller than journal-size says: parts become smaller. */
+static bool less_room_than_it_says(void)
+{
+	CHECK(behind_with_a_small_journal());
 	prim()->config.part_bytes = 1u << 20; /* as if it had said 4 MiB */
 	CHECK(mirrors());
 	give(0, in_place);
@@ -375,12 +377,7 @@ static bool not_with_a_prepared_epoch(void)
 /* Nobody has to wait for what will not come. */
 static bool resync_of_what_does_not_fit(void)
 {
-	hosts();
-	side[1].host.config.journal_size = 1u << 20;
-	CHECK(boot(&side[1]) && boot(&side[0]));
-	heal();
-	cut();
-	CHECK(!put_all(0, NEW));
+	CHECK(behind_with_a_small_journal());
 	for (int i = 0; i < 200 && !prim()->unfit; i++)
 		pass(50);
 	CHECK(prim()->unfit && say(0, "resync") == -ENOSPC && replied("does not fit its journal"));
